@@ -1,0 +1,1 @@
+"""Estimators: pure functions of samples. Sample once, estimate many times."""

@@ -1,0 +1,288 @@
+"""Losses and gradients of U at the chains' positions: from a batch, anchored or not.
+
+    plain      ∇Û = nβ·∇L_B(w) + γ(w − w*)
+    anchored   ∇Û = nβ·[∇L_B(w) − ∇L_B(w*) + ∇L_n(w*)] + γ(w − w*)
+
+Both are unbiased. The anchored one (a control variate: Baker, Fearnhead, Fox & Nemeth 2019,
+arXiv 1706.05439) has no noise at w* and little near it, so it does not heat the chain.
+
+Losses are paired: L_B(w) − L_B(w*) on the *same* batch. The loss of every example at w* is
+computed once, so pairing costs nothing afterwards. Chains that share a batch share ∇L_B(w*) too:
+C chains cost C + 1 gradients a step. Integrators live elsewhere and know nothing of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from germ import rng
+from germ.errors import GermError
+from germ.posterior import LocalPosterior
+from germ.types import Batch, PerChain, Positions
+
+ESTIMATES = ("anchored", "minibatch")
+
+
+class Evaluation(NamedTuple):
+    """What one batch says at the chains' positions.
+
+    Attributes:
+        loss: L_B(w), shape (chains,), float64.
+        difference: The estimate of L_n(w) − L_n(w*), shape (chains,), float64.
+        grad: The estimate of ∇U(w), shape (chains, d).
+    """
+
+    loss: PerChain
+    difference: PerChain
+    grad: Positions
+
+
+@dataclass(frozen=True)
+class AnchorPass:
+    """One pass over all the data at w*.
+
+    Attributes:
+        example_losses: Loss of each example, shape (n,), float64.
+        grad: ∇L_n(w*) on the moving coordinates, shape (d,), or None if it was not asked for.
+        num_gradients: Gradient evaluations it took.
+    """
+
+    example_losses: Tensor
+    grad: Tensor | None
+    num_gradients: int
+
+    @property
+    def loss(self) -> float:
+        """L_n(w*)."""
+        return self.example_losses.mean().item()
+
+
+def losses_and_grad(
+    posterior: LocalPosterior, positions: Positions, batch: Batch, *, own_batches: bool = False
+) -> tuple[Tensor, Positions]:
+    """Example losses (chains, examples) and ∇L_B (chains, d), without U's other terms.
+
+    One chain is a plain backward pass; several are one vectorized call (`torch.func.vmap`).
+
+    Args:
+        posterior: The posterior.
+        positions: Positions, shape (chains, d).
+        batch: One batch for all chains or, if `own_batches`, one a chain, stacked.
+        own_batches: Whether the leaves of `batch` have a leading chain dimension.
+
+    Returns:
+        Losses and gradients.
+    """
+
+    def mean_loss(position: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        losses = posterior.example_losses(position, batch)
+        return losses.mean(), losses.detach()
+
+    if len(positions) == 1:
+        leaf = positions[0].detach().requires_grad_()
+        if own_batches:
+            batch = pytree.tree_map(lambda x: x[0], batch)
+        with torch.enable_grad():
+            mean, losses = mean_loss(leaf, batch)
+        (grad,) = torch.autograd.grad(mean, leaf)
+        return losses[None], grad[None]
+    vectorized = torch.func.vmap(
+        torch.func.grad_and_value(mean_loss, has_aux=True),
+        in_dims=(0, 0 if own_batches else None),
+    )
+    grads, (_, losses) = vectorized(positions.detach(), batch)
+    return losses, grads.detach()
+
+
+def anchor_pass(
+    posterior: LocalPosterior,
+    batch_size: int,
+    *,
+    with_grad: bool,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> AnchorPass:
+    """Losses of all examples at w*, and ∇L_n(w*).
+
+    Args:
+        posterior: The posterior.
+        batch_size: Examples a call.
+        with_grad: Whether to compute the gradient, at the cost of n / batch_size backward passes.
+        on_batch: Told (batches done, batches in all).
+
+    Returns:
+        The pass.
+
+    Raises:
+        GermError: The loss of some example is not finite.
+    """
+    parts, grad, num_gradients, seen = [], None, 0, 0
+    anchor = posterior.anchor[None]
+    num = posterior.data.num_examples
+    total = -(-num // batch_size)
+    for index, batch in enumerate(_all_batches(posterior, batch_size)):
+        if with_grad:
+            losses, g = losses_and_grad(posterior, anchor, batch)
+            weight = losses.shape[1] / num
+            grad = g[0].double() * weight if grad is None else grad.add_(g[0], alpha=weight)
+            num_gradients += 1
+        else:
+            with torch.no_grad():
+                losses = posterior.example_losses(posterior.anchor, batch)[None]
+        if not torch.isfinite(losses).all():
+            bad = seen + int((~torch.isfinite(losses[0])).nonzero()[0])
+            raise GermError(f"expected finite losses at the anchor; example {bad} has NaN or inf")
+        seen += losses.shape[1]
+        parts.append(losses[0].double().cpu())
+        if on_batch is not None:
+            on_batch(index + 1, total)
+    grad = None if grad is None else grad.to(posterior.anchor.dtype)
+    return AnchorPass(torch.cat(parts), grad, num_gradients)
+
+
+def _all_batches(posterior: LocalPosterior, batch_size: int) -> Iterator[Batch]:
+    for indices in torch.arange(posterior.data.num_examples).split(batch_size):
+        yield posterior.batch(indices)
+
+
+class BatchAtAnchor(NamedTuple):
+    """A batch and what is known of it at w*.
+
+    Attributes:
+        batch: The examples.
+        losses: Their losses at w*, (examples,) or, with own batches, (chains, examples).
+        grad: ∇L_B(w*), (d,) or (chains, d); None where it is not needed.
+        own: Whether each chain has a batch of its own.
+    """
+
+    batch: Batch
+    losses: Tensor
+    grad: Tensor | None
+    own: bool
+
+
+@dataclass
+class Gradients:
+    """Estimates ΔL and ∇U from minibatches; counts what it spends.
+
+    Attributes:
+        posterior: The posterior.
+        anchor: The pass over the data at w*.
+        batch_size: Examples a batch; n or more means the full data, without noise.
+        seed: The run's seed: batches are keyed by (seed, step), or (seed, chain, step).
+        estimate: `"anchored"` or `"minibatch"`.
+        shared: Whether all chains see the same batch at a step.
+        num_gradients: Gradients of a batch evaluated so far.
+    """
+
+    posterior: LocalPosterior
+    anchor: AnchorPass
+    batch_size: int
+    seed: int
+    estimate: str = "anchored"
+    shared: bool = True
+    num_gradients: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            GermError: Unknown estimate, or an anchored one without ∇L_n(w*).
+        """
+        if self.estimate not in ESTIMATES:
+            raise GermError(f"expected gradient to be one of {ESTIMATES}; got {self.estimate!r}")
+        if self.batch_size < 1:
+            raise GermError(f"expected batch_size >= 1; got {self.batch_size}")
+        if self.estimate == "anchored" and self.anchor.grad is None and not self.full_batch:
+            raise GermError("expected an anchor pass with its gradient for anchored gradients")
+
+    @property
+    def full_batch(self) -> bool:
+        """Whether a batch is all the data, so that nothing is estimated."""
+        return self.batch_size >= self.posterior.data.num_examples
+
+    def draw(self, step: int, chains: range | None = None) -> BatchAtAnchor:
+        """The batch of `step`: shared, or stacked for `chains` when each has its own."""
+        num = self.posterior.data.num_examples
+        if self.full_batch:
+            batch = self.posterior.batch(torch.arange(num))
+            return BatchAtAnchor(batch, self.anchor.example_losses, None, own=False)
+        if chains is None or self.shared:
+            indices = rng.batch_indices(num, self.batch_size, self.seed, step)
+            batch = self.posterior.batch(indices)
+            return self._at_anchor(batch, self.anchor.example_losses[indices], own=False)
+        rows = [rng.batch_indices(num, self.batch_size, self.seed, step, c) for c in chains]
+        batches = [self.posterior.batch(indices) for indices in rows]
+        batch = pytree.tree_map(lambda *leaves: torch.stack(leaves), *batches)
+        losses = torch.stack([self.anchor.example_losses[indices] for indices in rows])
+        return self._at_anchor(batch, losses, own=True)
+
+    def _at_anchor(self, batch: Batch, losses: Tensor, *, own: bool) -> BatchAtAnchor:
+        if self.estimate == "minibatch":
+            return BatchAtAnchor(batch, losses, None, own)
+        num = len(losses) if own else 1
+        anchor = self.posterior.anchor.expand(num, -1)
+        _, grad = losses_and_grad(self.posterior, anchor, batch, own_batches=own)
+        self.num_gradients += num
+        return BatchAtAnchor(batch, losses, grad if own else grad[0], own)
+
+    def at(self, positions: Positions, drawn: BatchAtAnchor) -> Evaluation:
+        """What the batch says at `positions` (chains, d).
+
+        With anchored gradients the loss difference gets the same control variate,
+        −(∇L_B(w*) − ∇L_n(w*))·(w − w*), whose mean over batches is zero.
+        """
+        posterior = self.posterior
+        losses, grad = losses_and_grad(posterior, positions, drawn.batch, own_batches=drawn.own)
+        self.num_gradients += len(positions)
+        losses = losses.double()
+        difference = (losses - drawn.losses.to(losses.device)).mean(1)
+        displacement = positions - posterior.anchor
+        if drawn.grad is not None:
+            assert self.anchor.grad is not None
+            correction = drawn.grad - self.anchor.grad
+            grad = grad - correction
+            difference = difference - (correction * displacement).sum(1, dtype=torch.float64)
+        grad = posterior.nbeta * grad + posterior.localization * displacement
+        return Evaluation(losses.mean(1), difference, grad)
+
+
+@dataclass
+class FullPotential:
+    """U(w) − U(w*) and ∇U(w) over all the data, for samplers that accept or reject.
+
+    Attributes:
+        posterior: The posterior.
+        anchor: The pass over the data at w*.
+        batch_size: Examples a call (memory only; the sum is over all).
+        num_gradients: Gradients of a batch evaluated so far.
+    """
+
+    posterior: LocalPosterior
+    anchor: AnchorPass
+    batch_size: int
+    num_gradients: int = 0
+
+    def __call__(self, positions: Positions) -> tuple[PerChain, Positions]:
+        """The potential (chains,), float64, zero at w*; and its gradient (chains, d)."""
+        posterior, num = self.posterior, self.posterior.data.num_examples
+        difference = torch.zeros(len(positions), dtype=torch.float64, device=positions.device)
+        grad = torch.zeros_like(positions)
+        start = 0
+        for batch in _all_batches(posterior, self.batch_size):
+            losses, g = losses_and_grad(posterior, positions, batch)
+            end = start + losses.shape[1]
+            at_anchor = self.anchor.example_losses[start:end].to(losses.device)
+            difference += (losses.double() - at_anchor).sum(1) / num
+            grad += g * (losses.shape[1] / num)
+            self.num_gradients += len(positions)
+            start = end
+        displacement = positions - posterior.anchor
+        squared = displacement.double().square().sum(1)
+        potential = posterior.nbeta * difference + 0.5 * posterior.localization * squared
+        return potential, posterior.nbeta * grad + posterior.localization * displacement

@@ -1,0 +1,124 @@
+"""How a run is carried out: every setting resolved, none left to chance."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from germ.errors import GermError
+from germ.gradients import ESTIMATES, losses_and_grad
+from germ.posterior import LocalPosterior
+from germ.types import Batch
+
+BATCH_LOSSES = 4096
+"""Losses a batch by default, where an example has many (tokens)."""
+
+BATCH_EXAMPLES = 512
+"""Examples a batch by default, where an example has one loss."""
+
+MIN_BATCH_EXAMPLES = 8
+
+VECTORIZE_BELOW = 20_000
+"""On a CPU, models with fewer parameters run their chains in one vectorized call.
+
+Below, the interpreter costs more than the arithmetic; above, `vmap` gains nothing
+(`benchmarks/overhead.py --vectorize`).
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The resolved settings of a run.
+
+    Attributes:
+        chains: Number of chains; all start at w*.
+        draws: Kept draws a chain.
+        warmup: Steps before the first draw; they enter no average.
+        thin: Steps from one draw to the next.
+        batch_size: Examples a batch.
+        gradient: `"anchored"` or `"minibatch"`.
+        share_batches: Whether all chains see one batch a step.
+        chains_per_call: Chains that one vectorized gradient call takes; 1 is a plain loop.
+        seed: The seed of noise and batches.
+    """
+
+    chains: int
+    draws: int
+    warmup: int
+    thin: int
+    batch_size: int
+    gradient: str
+    share_batches: bool
+    chains_per_call: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            GermError: One is out of range.
+        """
+        least = {"chains": 1, "draws": 4, "warmup": 0, "thin": 1, "batch_size": 1, "seed": 0}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < low:
+                raise GermError(f"expected {name} to be a whole number >= {low}; got {value!r}")
+        if self.gradient not in ESTIMATES:
+            raise GermError(f"expected gradient to be one of {ESTIMATES}; got {self.gradient!r}")
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of each chain, warmup included."""
+        return self.warmup + (self.draws - 1) * self.thin + 1
+
+    @property
+    def groups(self) -> list[range]:
+        """Chains by vectorized call."""
+        starts = range(0, self.chains, self.chains_per_call)
+        return [range(s, min(s + self.chains_per_call, self.chains)) for s in starts]
+
+    def is_draw(self, step: int) -> bool:
+        """Whether the position at `step` is kept."""
+        return step >= self.warmup and (step - self.warmup) % self.thin == 0
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the numbers. The way chains are called changes only the last bits."""
+        fields = asdict(self)
+        del fields["chains_per_call"]
+        return fields
+
+
+def auto_batch_size(posterior: LocalPosterior) -> int:
+    """512 examples; for sequences, 4096 token losses but at least 8 examples; at most n."""
+    with torch.no_grad():
+        one = posterior.batch(torch.zeros(1, dtype=torch.long))
+        per_example = posterior.apply(posterior.anchor, posterior.loss, one).numel()
+    size = BATCH_EXAMPLES if per_example == 1 else max(MIN_BATCH_EXAMPLES, BATCH_LOSSES // per_example)
+    return min(size, posterior.data.num_examples)
+
+
+def auto_chains_per_call(posterior: LocalPosterior, chains: int, batch: Batch) -> int:
+    """All chains in one call where that pays and the model allows it, else 1.
+
+    The rule looks at sizes, not at clocks, so that the same command always runs the same way.
+    """
+    num_parameters = sum(p.numel() for p in posterior.model.parameters())
+    on_cpu = posterior.coordinates.device.type == "cpu"
+    if chains == 1 or (on_cpu and num_parameters >= VECTORIZE_BELOW):
+        return 1
+    return chains if can_vectorize(posterior, batch) else 1
+
+
+def can_vectorize(posterior: LocalPosterior, batch: Batch) -> bool:
+    """Whether the model's gradient runs under `torch.func.vmap`, and says the same as a loop."""
+    pair = posterior.anchor.expand(2, -1)
+    try:
+        losses, _ = losses_and_grad(posterior, pair, batch)
+    except (RuntimeError, NotImplementedError):
+        # Data-dependent control flow, custom autograd functions and kernels without a batching
+        # rule end here. What is really wrong with the model shows in the loop.
+        return False
+    alone, _ = losses_and_grad(posterior, pair[:1], batch)
+    return torch.allclose(losses[:1], alone, rtol=1e-3, atol=1e-6)

@@ -1,0 +1,214 @@
+"""Which weights move: names, globs and masks, and the flat vector they form.
+
+A chain's position is one flat vector of the coordinates that move. What does not move is not in
+it, so no sampler can touch it. The vector is kept in at least float32: a step is often smaller
+than the spacing of half-precision numbers near the weight, and would be lost.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from germ.errors import GermError
+from germ.types import Params
+
+Restriction = None | str | Sequence[str] | Mapping[str, Tensor]
+"""`None` (all that require a gradient), a pattern, several, or masks by parameter name."""
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """The moving coordinates of a model: which they are and where each lies in the flat vector.
+
+    Attributes:
+        names: Parameters with at least one moving coordinate, in the model's order.
+        shapes: Their shapes.
+        dtypes: Their dtypes in the model.
+        masks: For a parameter of which only a part moves, the flat indices that do, else None.
+        dtype: The dtype of the flat vector.
+        device: Its device.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[torch.Size, ...]
+    dtypes: tuple[torch.dtype, ...]
+    masks: tuple[Tensor | None, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of moving coordinates of each parameter."""
+        return [
+            shape.numel() if mask is None else mask.numel()
+            for shape, mask in zip(self.shapes, self.masks, strict=True)
+        ]
+
+    @property
+    def num_coordinates(self) -> int:
+        """d, the number of moving coordinates."""
+        return sum(self.sizes)
+
+    def slices(self) -> dict[str, slice]:
+        """Where each parameter's coordinates lie in the flat vector."""
+        found, start = {}, 0
+        for name, size in zip(self.names, self.sizes, strict=True):
+            found[name] = slice(start, start + size)
+            start += size
+        return found
+
+    def flatten(self, params: Mapping[str, Tensor]) -> Tensor:
+        """The flat vector (d,) of `params`, a copy."""
+        parts = []
+        for name, mask in zip(self.names, self.masks, strict=True):
+            flat = params[name].detach().reshape(-1)
+            parts.append((flat if mask is None else flat[mask]).to(self.dtype))
+        return torch.cat(parts)
+
+    def unflatten(self, vector: Tensor, anchor: Mapping[str, Tensor]) -> Params:
+        """Parameters whose moving coordinates come from `vector` (d,), the rest from `anchor`.
+
+        Differentiable in `vector`, and safe under `torch.func.vmap`.
+        """
+        params: Params = {}
+        parts = vector.split(self.sizes)
+        for name, shape, dtype, mask, part in zip(
+            self.names, self.shapes, self.dtypes, self.masks, parts, strict=True
+        ):
+            part = part.to(dtype)
+            if mask is not None:
+                part = anchor[name].detach().reshape(-1).index_put((mask,), part)
+            params[name] = part.view(shape)
+        return params
+
+    def fingerprint(self) -> str:
+        """A hash of what moves: names, shapes and masks."""
+        digest = hashlib.sha256()
+        for name, shape, mask in zip(self.names, self.shapes, self.masks, strict=True):
+            digest.update(f"{name}{tuple(shape)}".encode())
+            digest.update(b"all" if mask is None else mask.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def describe(self) -> str:
+        """One line for a person."""
+        some = ", ".join(self.names[:3]) + (", …" if len(self.names) > 3 else "")
+        return f"{self.num_coordinates:,} coordinates in {len(self.names)} parameters ({some})"
+
+
+def select(model: nn.Module, restriction: Restriction = None) -> Coordinates:
+    """Find the coordinates that `restriction` names.
+
+    A pattern is a parameter's name, the name of a module (all parameters below it), or a glob
+    over parameter names; several are joined by commas; a leading `!` takes away. Frozen
+    parameters (`requires_grad=False`) move only if named explicitly by a pattern or mask. A tied
+    parameter can be named by any of its names and moves once.
+
+    Args:
+        model: The model.
+        restriction: What may move.
+
+    Returns:
+        The coordinates.
+
+    Raises:
+        GermError: A pattern matches nothing, a mask does not fit, or nothing would move.
+    """
+    canonical: dict[str, Tensor] = dict(model.named_parameters())
+    first_name = {id(p): name for name, p in canonical.items()}
+    aliases = {
+        name: first_name[id(p)] for name, p in model.named_parameters(remove_duplicate=False)
+    }
+    if not canonical:
+        raise GermError(f"expected a model with parameters; {type(model).__name__} has none")
+    masks: dict[str, Tensor | None]
+    if restriction is None:
+        masks = {name: None for name, p in canonical.items() if p.requires_grad}
+        if not masks:
+            raise GermError(
+                "expected parameters that require a gradient; all "
+                f"{len(canonical)} are frozen: name those that may move (restrict=...)"
+            )
+    elif isinstance(restriction, Mapping):
+        masks = _from_masks(restriction, canonical, aliases)
+    else:
+        patterns = [restriction] if isinstance(restriction, str) else list(restriction)
+        masks = dict.fromkeys(_match(patterns, aliases))
+    names = tuple(name for name in canonical if name in masks)
+    params = [canonical[name] for name in names]
+    for name, p in zip(names, params, strict=True):
+        if not p.dtype.is_floating_point:
+            raise GermError(f"expected real floating-point parameters; {name} is {p.dtype}")
+    if len({p.device for p in params}) > 1:
+        raise GermError("expected the moving parameters on one device; they lie on several")
+    dtype = torch.float64 if any(p.dtype == torch.float64 for p in params) else torch.float32
+    return Coordinates(
+        names=names,
+        shapes=tuple(p.shape for p in params),
+        dtypes=tuple(p.dtype for p in params),
+        masks=tuple(masks[name] for name in names),
+        dtype=dtype,
+        device=params[0].device,
+    )
+
+
+def _match(patterns: Iterable[str], aliases: Mapping[str, str]) -> list[str]:
+    """Canonical names that the patterns select."""
+    chosen: dict[str, None] = {}
+    given = [part.strip() for text in patterns for part in text.split(",") if part.strip()]
+    if given and all(part.startswith("!") for part in given):
+        chosen.update(dict.fromkeys(aliases.values()))
+    for part in given:
+        pattern = part.removeprefix("!")
+        hits = {
+            aliases[name]
+            for name in aliases
+            if fnmatch.fnmatchcase(name, pattern)
+            or fnmatch.fnmatchcase(name, f"{pattern}.*")
+            or fnmatch.fnmatchcase(name, f"*.{pattern}.*")
+        }
+        if not hits:
+            raise GermError(f"no parameter matches {pattern!r}; {_nearest(pattern, aliases)}")
+        for name in hits:
+            if part.startswith("!"):
+                chosen.pop(name, None)
+            else:
+                chosen[name] = None
+    if not chosen:
+        raise GermError(f"no parameter is left to move by {', '.join(given) or 'no pattern'!s}")
+    return list(chosen)
+
+
+def _nearest(pattern: str, names: Iterable[str]) -> str:
+    names = list(names)
+    modules = {name.rsplit(".", 1)[0] for name in names if "." in name}
+    near = difflib.get_close_matches(pattern.strip("*"), names + sorted(modules), n=3, cutoff=0.3)
+    shown = near or names[:3]
+    return f"the nearest names are {', '.join(shown)}"
+
+
+def _from_masks(
+    masks: Mapping[str, Tensor], params: Mapping[str, Tensor], aliases: Mapping[str, str]
+) -> dict[str, Tensor | None]:
+    found: dict[str, Tensor | None] = {}
+    for name, mask in masks.items():
+        if name not in aliases:
+            raise GermError(f"no parameter is called {name!r}; {_nearest(name, aliases)}")
+        p = params[aliases[name]]
+        if mask.dtype != torch.bool or mask.shape != p.shape:
+            raise GermError(
+                f"expected a boolean mask of shape {tuple(p.shape)} for {name}; "
+                f"got {mask.dtype} of shape {tuple(mask.shape)}"
+            )
+        index = mask.reshape(-1).nonzero().squeeze(-1).to(p.device)
+        if index.numel():
+            found[aliases[name]] = None if index.numel() == p.numel() else index
+    if not found:
+        raise GermError("expected a mask that lets at least one coordinate move; all are False")
+    return found

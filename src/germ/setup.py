@@ -1,0 +1,120 @@
+"""What a run knows before its first step: the sampler chosen and the data seen once at w*.
+
+It is saved with the run, so that one that was killed does not measure it again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from torch import Tensor
+
+from germ import fingerprint
+from germ.calibrate import calibrate
+from germ.errors import GermError
+from germ.gradients import AnchorPass, anchor_pass
+from germ.plan import Plan
+from germ.posterior import LocalPosterior
+from germ.samplers import Diagonal, LeimkuhlerMatthews
+from germ.types import MetropolisSampler, Sampler
+
+AnySampler = Sampler | MetropolisSampler
+
+Progress = Callable[[str, int, int], None]
+"""Told (stage, done, total); the stages are "anchor", "calibrate", "warmup" and "draws"."""
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """The sampler, the pass over the data at w*, what they cost, and why this sampler."""
+
+    sampler: AnySampler
+    anchor: AnchorPass
+    num_gradients: int
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def set_up(
+    posterior: LocalPosterior, sampler: str | AnySampler, plan: Plan, progress: Progress
+) -> SetUp:
+    """See the data once at w*; choose a sampler where none was given."""
+    anchored = plan.gradient == "anchored" and plan.batch_size < posterior.data.num_examples
+    anchor = anchor_pass(
+        posterior,
+        plan.batch_size,
+        with_grad=anchored,
+        on_batch=lambda done, total: progress("anchor", done, total),
+    )
+    if not isinstance(sampler, str):
+        return SetUp(sampler, anchor, anchor.num_gradients)
+    chosen = calibrate(
+        posterior,
+        batch_size=plan.batch_size,
+        seed=plan.seed,
+        on_probe=lambda done, total: progress("calibrate", done, total),
+    )
+    spent = anchor.num_gradients + chosen.num_gradients
+    return SetUp(chosen.sampler, anchor, spent, chosen.reasons)
+
+
+def save_setup(setup: SetUp, *, auto: bool) -> dict[str, Any]:
+    """Tensors and scalars that `restore_setup` takes back."""
+    kept: dict[str, Any] = {
+        "setup/example_losses": setup.anchor.example_losses,
+        "setup/num_gradients": setup.num_gradients,
+        "setup/reasons": json.dumps(setup.reasons),
+    }
+    if setup.anchor.grad is not None:
+        kept["setup/anchor_grad"] = setup.anchor.grad
+    if auto:
+        sampler = setup.sampler
+        assert isinstance(sampler, LeimkuhlerMatthews)
+        assert isinstance(sampler.preconditioner, Diagonal)
+        kept["setup/step_size"] = sampler.step_size
+        kept["setup/scale"] = sampler.preconditioner.scale
+    return kept
+
+
+def restore_setup(
+    saved: Mapping[str, Any], sampler: str | AnySampler, posterior: LocalPosterior
+) -> SetUp:
+    """The inverse of `save_setup`."""
+    device = posterior.anchor.device
+    grad = saved.get("setup/anchor_grad")
+    anchor = AnchorPass(
+        saved["setup/example_losses"], None if grad is None else grad.to(device), 0
+    )
+    if isinstance(sampler, str):
+        scale = Diagonal(saved["setup/scale"].to(device))
+        sampler = LeimkuhlerMatthews(float(saved["setup/step_size"]), scale)
+    reasons = json.loads(saved["setup/reasons"])
+    return SetUp(sampler, anchor, int(saved["setup/num_gradients"]), reasons)
+
+
+def sampler_identity(sampler: str | AnySampler) -> dict[str, Any]:
+    """What tells one sampler from another, JSON-able: its name and its settings.
+
+    Raises:
+        GermError: The sampler is neither `"auto"` nor a dataclass of plain settings.
+    """
+    if isinstance(sampler, str):
+        if sampler != "auto":
+            raise GermError(f"expected a sampler or 'auto'; got {sampler!r}")
+        return {"name": "auto"}
+    if not is_dataclass(sampler):
+        raise GermError(
+            f"expected a sampler that is a dataclass, so that its settings can be stored; "
+            f"got {type(sampler).__name__}"
+        )
+    identity: dict[str, Any] = {"name": type(sampler).__name__}
+    for setting in fields(sampler):
+        value = getattr(sampler, setting.name)
+        if hasattr(value, "identity"):
+            value = dict(value.identity())
+        elif isinstance(value, Tensor):
+            value = fingerprint.of_tensors({setting.name: value})
+        identity[setting.name] = value
+    return identity

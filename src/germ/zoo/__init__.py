@@ -1,0 +1,1 @@
+"""Small models with their tasks, ready to be measured."""
