@@ -1,8 +1,6 @@
 """germ: singular learning theory on real neural networks.
 
-    posterior = germ.LocalPosterior.from_model(model, data, loss="cross_entropy")
-    samples = germ.sample(posterior)
-    germ.llc(samples)
+`LocalPosterior.from_model` says what to sample, `sample` samples it, `llc` reads off λ̂.
 """
 
 from germ.errors import GermError, SamplingFailed, Status

@@ -1,21 +1,47 @@
-"""Choosing a sampler from measurements at w*: metric from the curvature, step from its largest."""
+"""Choosing a sampler from measurements: metric, then the step that noise and curvature allow."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from germ.curvature import Curvature
+from germ.metric import MetricFit
 from germ.posterior import LocalPosterior
 from germ.samplers import Diagonal, LeimkuhlerMatthews
 
-NUM_PROBES = 16
+NUM_ROUNDS = 6
+NUM_PAIRS = 4
 NUM_ITERATIONS = 8
-STEP_SIZE = 0.1
-"""ε without unit: the chain relaxes in 2/ε = 20 steps where the preconditioner is right."""
+NUM_NOISE_PAIRS = 2
+
+MAX_STEP_SIZE = 0.5
+"""ε without unit: a chain relaxes in 2/ε steps where the metric is right. The integrator is exact
+on quadratics up to ε = 4, but singular directions are not quadratic."""
+
+MIN_STEP_SIZE = 0.01
+"""Below, a run of usual length does not leave w*; what noise is left then shows in the virial."""
 
 STABILITY = 1.0
-"""ε times the largest preconditioned curvature stays below this; 4 is where steps diverge."""
+"""ε times the largest curvature in the metric stays below this; steps diverge at 4."""
+
+HEAT = 0.01
+"""The share of the temperature that gradient noise may add."""
+
+
+def identity() -> dict[str, float]:
+    """The constants that decide what `calibrate` chooses."""
+    return {
+        "rounds": NUM_ROUNDS,
+        "pairs": NUM_PAIRS,
+        "iterations": NUM_ITERATIONS,
+        "noise_pairs": NUM_NOISE_PAIRS,
+        "max_step_size": MAX_STEP_SIZE,
+        "min_step_size": MIN_STEP_SIZE,
+        "stability": STABILITY,
+        "heat": HEAT,
+    }
 
 
 @dataclass(frozen=True)
@@ -38,43 +64,62 @@ def calibrate(
     *,
     batch_size: int,
     seed: int,
+    anchored: bool = True,
     on_probe: Callable[[int, int], None] | None = None,
 ) -> Calibration:
     """A preconditioned Leimkuhler–Matthews sampler for `posterior`.
 
-    d_i = 1/(nβ·|h_ii| + γ) with h_ii from Hutchinson's estimate at w*;
-    ε = min(0.1, 1 / largest eigenvalue of D^(1/2)(nβH + γ)D^(1/2)).
+    The metric D is that of the best diagonal Gaussian around w* (`germ.metric.MetricFit`). The
+    step size is the largest that three limits allow:
+
+        ε ≤ 0.5,   ε·λmax(D^½ ∇²U D^½) ≤ 1,   (ε/4)·mean_i D_i Var(∂_i Û) ≤ 1%
+
+    the last two measured at a draw from that Gaussian, not at w*.
 
     Args:
         posterior: The posterior.
-        batch_size: Examples a Hessian–vector product.
+        batch_size: Examples a gradient.
         seed: The run's seed.
-        on_probe: Told (products done, products in all).
+        anchored: Whether the run's gradients will be anchored.
+        on_probe: Told (probes done, probes in all).
 
     Returns:
         The sampler and the reasons.
     """
+    metric = MetricFit(posterior, batch_size, seed)
     curvature = Curvature(posterior, batch_size, seed)
-    total, done = NUM_PROBES + NUM_ITERATIONS, 0
+    total, done = NUM_ROUNDS * NUM_PAIRS + NUM_ITERATIONS + NUM_NOISE_PAIRS, 0
 
-    def tick() -> None:
+    def tick(num: int = 1) -> None:
         nonlocal done
-        done += 1
+        done += num
         if on_probe is not None:
             on_probe(done, total)
 
-    diagonal = curvature.diagonal(NUM_PROBES, tick)
-    # Where γ = 0 and a direction is flat, h is all there is: keep the metric finite.
-    stiffness = posterior.nbeta * diagonal.abs() + posterior.localization
-    floor = max(1e-6 * float(stiffness.max()), 1e-12)
-    preconditioner = Diagonal(1.0 / stiffness.clamp(min=floor))
-    largest = curvature.largest(preconditioner, NUM_ITERATIONS, tick)
-    step_size = min(STEP_SIZE, STABILITY / largest) if largest > 0 else STEP_SIZE
-    reasons = {
-        "preconditioner": f"1/(nβ·|h_ii|+γ), h_ii from {NUM_PROBES} Hutchinson probes",
-        "step_size": f"{step_size:.3g} = min({STEP_SIZE}, {STABILITY:g}/{largest:.3g}), "
-        f"{largest:.3g} the largest preconditioned curvature",
+    stiffness = metric.fit(NUM_ROUNDS, NUM_PAIRS, tick)
+    preconditioner = Diagonal(1.0 / stiffness)
+    largest = curvature.largest(preconditioner, NUM_ITERATIONS, tick, metric.typical(stiffness))
+    full_batch = batch_size >= posterior.data.num_examples
+    noise = 0.0 if full_batch else metric.noise(stiffness, NUM_NOISE_PAIRS, anchored=anchored)
+    tick(NUM_NOISE_PAIRS)
+
+    limits = {
+        "the most allowed": MAX_STEP_SIZE,
+        f"{STABILITY:g}/{largest:.3g}, the largest curvature in the metric": STABILITY / largest
+        if largest > 0
+        else math.inf,
+        f"{HEAT:g}·4/{noise:.3g}, the gradient noise in the metric": 4 * HEAT / noise
+        if noise > 0
+        else math.inf,
     }
-    return Calibration(
-        LeimkuhlerMatthews(step_size, preconditioner), curvature.num_gradients, reasons
-    )
+    reason = min(limits, key=lambda name: limits[name])
+    step_size = max(limits[reason], MIN_STEP_SIZE)
+    if step_size > limits[reason]:
+        reason = f"the least allowed; {limits[reason]:.2g} = {reason}, was asked for"
+    reasons = {
+        "preconditioner": "the best diagonal Gaussian around w*, from "
+        f"{NUM_ROUNDS}×{NUM_PAIRS} antithetic pairs of gradients",
+        "step_size": f"{step_size:.3g}: {reason}",
+    }
+    spent = metric.num_gradients + curvature.num_gradients
+    return Calibration(LeimkuhlerMatthews(step_size, preconditioner), spent, reasons)

@@ -80,7 +80,7 @@ def _steps(specs: Sequence[str]) -> list[int | str]:
     stems = [re.sub(r"\.(safetensors|gguf|pt|pth|ckpt)$", "", spec) for spec in specs]
     named = [re.findall(r"(?:step|checkpoint|ckpt|iter|@)[-_=]?(\d+)", stem) for stem in stems]
     last = [re.findall(r"\d+", Path(stem).name) for stem in stems]
-    for numbers in (named, last):
+    for numbers in (named, last if len(specs) > 1 else [[]]):  # GPT-2 alone is at no step 2
         if all(numbers):
             found = [int(number[-1]) for number in numbers]
             if len(set(found)) == len(found):

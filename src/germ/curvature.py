@@ -1,4 +1,4 @@
-"""Curvature of the loss at w*: Hessian–vector products, the diagonal, the largest eigenvalue."""
+"""Curvature of the loss: Hessian–vector products, their diagonal, the largest eigenvalue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIFFERENCE_STEP = 1e-3
 
 @dataclass
 class Curvature:
-    """Curvature of L_n at w*, estimated from minibatches keyed by (seed, probe).
+    """Curvature of L_n, estimated from minibatches keyed by (seed, probe).
 
     Attributes:
         posterior: The posterior; only its loss, data and anchor are used.
@@ -34,27 +34,35 @@ class Curvature:
     num_gradients: int = 0
     double_backward: bool = True
 
-    def product(self, vector: Tensor, batch: Batch) -> Tensor:
-        """H_B v, shape (d,): by double backward, or by central differences where that fails."""
+    def product(self, vector: Tensor, batch: Batch, position: Tensor | None = None) -> Tensor:
+        """H_B v, shape (d,): by double backward, or by central differences where that fails.
+
+        Args:
+            vector: v, shape (d,).
+            batch: The examples.
+            position: Where, shape (d,); None is w*.
+        """
+        position = self.posterior.anchor if position is None else position
         self.num_gradients += 2
         if self.double_backward:
             try:
-                return self._exact_product(vector, batch)
+                return self._exact_product(vector, batch, position)
             except RuntimeError as error:
                 # Some fused kernels have no second derivative; a difference of gradients needs
                 # none. Out-of-memory is not ours to paper over.
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
                 self.double_backward = False
-        step = DIFFERENCE_STEP * float(self.posterior.anchor.norm() / vector.norm())
-        ahead = self._grad(self.posterior.anchor + step * vector, batch)
-        behind = self._grad(self.posterior.anchor - step * vector, batch)
+        length = max(float(position.norm()), DIFFERENCE_STEP * position.numel() ** 0.5)
+        step = DIFFERENCE_STEP * length / float(vector.norm())
+        ahead = self._grad(position + step * vector, batch)
+        behind = self._grad(position - step * vector, batch)
         return (ahead - behind) / (2 * step)
 
-    def _exact_product(self, vector: Tensor, batch: Batch) -> Tensor:
+    def _exact_product(self, vector: Tensor, batch: Batch, position: Tensor) -> Tensor:
         # PyTorch's fused attention has no second derivative; its plain form has.
         with sdpa_kernel(SDPBackend.MATH):
-            leaf = self.posterior.anchor.detach().requires_grad_()
+            leaf = position.detach().requires_grad_()
             grad = self._grad(leaf, batch, create_graph=True)
             (product,) = torch.autograd.grad(grad, leaf, vector)
         return product
@@ -102,11 +110,12 @@ class Curvature:
         preconditioner: Preconditioner | None,
         num_iterations: int,
         on_probe: Callable[[], None] | None = None,
+        position: Tensor | None = None,
     ) -> float:
         """The largest eigenvalue of D^(1/2)(nβH + γ)D^(1/2), by power iteration.
 
         The batch is fixed, so that the iteration converges. A lower bound that tightens with
-        `num_iterations`.
+        `num_iterations`. At `position` (d,), or w*.
         """
         posterior = self.posterior
         _, batch = next(self.batches(1))
@@ -116,7 +125,7 @@ class Curvature:
         value = 0.0
         for _ in range(num_iterations):
             scaled = vector if preconditioner is None else preconditioner.sqrt(vector)
-            product = posterior.nbeta * self.product(scaled[0], batch)[None]
+            product = posterior.nbeta * self.product(scaled[0], batch, position)[None]
             product = product + posterior.localization * scaled
             product = product if preconditioner is None else preconditioner.sqrt(product)
             value = float(product.norm())
@@ -126,4 +135,3 @@ class Curvature:
             if on_probe is not None:
                 on_probe()
         return value
-

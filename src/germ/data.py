@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
+from germ import imports
 from germ.batches import (
     Data,
     Indices,
@@ -146,10 +147,10 @@ class MapData(Data):
         except GermError:
             raise
         except Exception as error:
-            lines = str(error).strip().splitlines() or [""]
             raise GermError(
                 f"{type(self._dataset).__name__} made no batch of examples {wanted[:3]}...: "
-                f"{type(error).__name__}: {lines[0]}; give a collate function that does"
+                f"{type(error).__name__}: {imports.first_line(error)}; give a collate function "
+                "that does"
             ) from error
         check_batch(batch, len(wanted))
         return batch
@@ -181,6 +182,8 @@ def as_data(data: Any, *, context: int | None = None, vocab: int | None = None) 
     """
     if isinstance(data, Data):
         return data
+    if type(data).__module__.split(".")[0] == "datasets":
+        return from_hugging_face(data, context, vocab)
     if isinstance(data, DataLoader):
         refuse_streams(data.dataset)
         return MapData(data.dataset, data.collate_fn)
@@ -195,8 +198,6 @@ def as_data(data: Any, *, context: int | None = None, vocab: int | None = None) 
         return TensorData(data)
     if isinstance(data, tuple | Mapping):
         return TensorData(data)
-    if type(data).__module__.split(".")[0] == "datasets":
-        return from_hugging_face(data, context, vocab)
     refuse_streams(data)
     if isinstance(data, list) and data and all(isinstance(x, Tensor | np.ndarray) for x in data):
         raise GermError(

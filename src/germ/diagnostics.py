@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
 
 MIN_DRAWS = 4
 """ArviZ needs four draws a chain."""
@@ -60,12 +60,12 @@ def average(series: np.ndarray, *, shared_batches: bool = False) -> Average:
                 error = common
     rhat = float("nan")
     if len(series) > 1:
-        rhat = float(array_stats.rhat(series, chain_axis=0, draw_axis=1))
+        rhat = np.asarray(array_stats.rhat(series, chain_axis=0, draw_axis=1)).item()
     return Average(mean, error, ess, rhat)
 
 
 def _ess(series: np.ndarray) -> float:
-    return float(array_stats.ess(series, chain_axis=0, draw_axis=1, method="mean"))
+    return np.asarray(array_stats.ess(series, chain_axis=0, draw_axis=1, method="mean")).item()
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,9 @@ class Status(enum.Enum):
         "the loss or its gradient became NaN or infinite; "
         "use a smaller step size, or check the data"
     )
-    DIVERGED = "the chain ran away from the anchor; use a smaller step size or a larger localization"
+    DIVERGED = (
+        "the chain ran away from the anchor; use a smaller step size or a larger localization"
+    )
     STUCK = (
         "the chain does not move; "
         "use a larger step size (or, for MALA and HMC, a smaller one), or a wider precision"

@@ -105,14 +105,16 @@ def anchor_pass(
     batch_size: int,
     *,
     with_grad: bool,
+    chunk_size: int | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> AnchorPass:
     """Losses of all examples at w*, and ∇L_n(w*).
 
     Args:
         posterior: The posterior.
-        batch_size: Examples a call.
-        with_grad: Whether to compute the gradient, at the cost of n / batch_size backward passes.
+        batch_size: Examples of a batch, the unit that gradients are counted in.
+        with_grad: Whether to compute the gradient, at the cost of n / batch_size gradients.
+        chunk_size: Examples a call; None is `batch_size`. Speed and memory only.
         on_batch: Told (batches done, batches in all).
 
     Returns:
@@ -124,13 +126,14 @@ def anchor_pass(
     parts, grad, num_gradients, seen = [], None, 0, 0
     anchor = posterior.anchor[None]
     num = posterior.data.num_examples
-    total = -(-num // batch_size)
-    for index, batch in enumerate(_all_batches(posterior, batch_size)):
+    chunk_size = batch_size if chunk_size is None else chunk_size
+    total = -(-num // chunk_size)
+    for index, batch in enumerate(_all_batches(posterior, chunk_size)):
         if with_grad:
             losses, g = losses_and_grad(posterior, anchor, batch)
             weight = losses.shape[1] / num
             grad = g[0].double() * weight if grad is None else grad.add_(g[0], alpha=weight)
-            num_gradients += 1
+            num_gradients += -(-losses.shape[1] // batch_size)
         else:
             with torch.no_grad():
                 losses = posterior.example_losses(posterior.anchor, batch)[None]
@@ -217,9 +220,10 @@ class Gradients:
             batch = self.posterior.batch(indices)
             return self._at_anchor(batch, self.anchor.example_losses[indices], own=False)
         rows = [rng.batch_indices(num, self.batch_size, self.seed, step, c) for c in chains]
-        batches = [self.posterior.batch(indices) for indices in rows]
-        batch = pytree.tree_map(lambda *leaves: torch.stack(leaves), *batches)
-        losses = torch.stack([self.anchor.example_losses[indices] for indices in rows])
+        indices = torch.cat(rows)
+        size = (len(chains), self.batch_size)
+        batch = pytree.tree_map(lambda leaf: leaf.unflatten(0, size), self.posterior.batch(indices))
+        losses = self.anchor.example_losses[indices].view(size)
         return self._at_anchor(batch, losses, own=True)
 
     def _at_anchor(self, batch: Batch, losses: Tensor, *, own: bool) -> BatchAtAnchor:
@@ -268,21 +272,21 @@ class FullPotential:
     batch_size: int
     num_gradients: int = 0
 
-    def __call__(self, positions: Positions) -> tuple[PerChain, Positions]:
+    def __call__(self, position: Positions) -> tuple[PerChain, Positions]:
         """The potential (chains,), float64, zero at w*; and its gradient (chains, d)."""
         posterior, num = self.posterior, self.posterior.data.num_examples
-        difference = torch.zeros(len(positions), dtype=torch.float64, device=positions.device)
-        grad = torch.zeros_like(positions)
+        difference = torch.zeros(len(position), dtype=torch.float64, device=position.device)
+        grad = torch.zeros_like(position)
         start = 0
         for batch in _all_batches(posterior, self.batch_size):
-            losses, g = losses_and_grad(posterior, positions, batch)
+            losses, g = losses_and_grad(posterior, position, batch)
             end = start + losses.shape[1]
             at_anchor = self.anchor.example_losses[start:end].to(losses.device)
             difference += (losses.double() - at_anchor).sum(1) / num
             grad += g * (losses.shape[1] / num)
-            self.num_gradients += len(positions)
+            self.num_gradients += len(position)
             start = end
-        displacement = positions - posterior.anchor
+        displacement = position - posterior.anchor
         squared = displacement.double().square().sum(1)
         potential = posterior.nbeta * difference + 0.5 * posterior.localization * squared
         return potential, posterior.nbeta * grad + posterior.localization * displacement

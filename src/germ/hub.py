@@ -91,6 +91,8 @@ def load(
         found = _from_function(name)
     elif path.is_file() and path.suffix != ".gguf":
         found = _from_file(path, kind, into)
+    elif not path.exists() and imports.is_path(name, (*_PICKLES, ".safetensors", ".gguf", ".py")):
+        raise GermError(f"there is no file or folder {name}{imports.nearest_files(path)}")
     else:
         found = _from_hugging_face(name, kind, trust_remote_code, revision)
     check_finite(found.model, name)
@@ -286,8 +288,7 @@ def _device(device: torch.device | str) -> torch.device:
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
-        lines = str(error).splitlines()
         raise GermError(
-            f"expected a device such as cpu or cuda, got {device}: {lines[0]}"
+            f"expected a device such as cpu or cuda, got {device}: {imports.first_line(error)}"
         ) from error
     return found

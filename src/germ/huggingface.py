@@ -172,11 +172,16 @@ def _gguf(name: str) -> tuple[str, str | None]:
 
 
 def _explained(name: str, error: Exception, what: str = "a causal language model") -> GermError:
-    lines = str(error).strip().splitlines() or [""]
+    if "trust_remote_code" in str(error):
+        return GermError(
+            f"{name} comes with code of its own, which is not run unasked; read it, and then load "
+            "it with --trust-remote-code (trust_remote_code=True)"
+        )
+    reason = imports.first_line(error)
     if not os.path.exists(name) and isinstance(error, OSError):
         near = imports.nearest_files(Path(name)) if Path(name).parent.is_dir() else ""
         return GermError(
             f"there is no file or folder {name!r} here{near}, and no such model could be had from "
-            f"the Hugging Face hub: {lines[0]}"
+            f"the Hugging Face hub: {reason}"
         )
-    return GermError(f"{name}: transformers cannot load {what}: {lines[0]}")
+    return GermError(f"{name}: transformers cannot load {what}: {reason}")

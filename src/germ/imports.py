@@ -69,6 +69,11 @@ def call(spec: str, *args: Any) -> Any:
         return function(*args)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, to be quoted in another."""
+    return next(iter(str(error).strip().splitlines()), "")
+
+
 def require(package: str, purpose: str, extra: str = "hf") -> ModuleType:
     """Import an optional package.
 
@@ -127,6 +132,12 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
+def is_path(name: str, suffixes: Iterable[str]) -> bool:
+    """Whether a name that is no file here was meant for one, and not for a name on the hub."""
+    path = Path(name)
+    return path.suffix in suffixes or name.startswith((".", "/", "~")) or len(path.parts) > 2
+
+
 def nearest_files(path: Path) -> str:
     """`; did you mean ...?` for a path that does not exist, from the names beside it.
 
@@ -179,8 +190,7 @@ def _reporting(what: str) -> Iterator[None]:
     except GermError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
         at = traceback.extract_tb(error.__traceback__)[-1]
         raise GermError(
-            f"{what}: {type(error).__name__}: {lines[0]} ({at.filename}, line {at.lineno})"
+            f"{what}: {type(error).__name__}: {first_line(error)} ({at.filename}, line {at.lineno})"
         ) from error

@@ -7,7 +7,7 @@ itself; where its chains stand, loss and gradient are known already.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -17,6 +17,7 @@ from germ.posterior import LocalPosterior
 from germ.types import MetropolisSampler, Positions, Sampler
 
 
+@runtime_checkable
 class Kernel(Protocol):
     """Both kinds of sampler as the loop sees them."""
 

@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from germ import imports
 from germ.batches import describe_batch
 from germ.errors import GermError
 from germ.types import Batch, LossFn
@@ -124,8 +125,8 @@ def supervised(criterion: Criterion) -> Supervised:
     return Supervised(criterion)
 
 
-def resolve_loss(loss: str | LossFn) -> LossFn:
-    """The loss of that name, or the loss itself.
+def resolve_loss(loss: object) -> LossFn:
+    """The loss of that name, or the loss itself: a function of (model, batch).
 
     A criterion of `torch.nn` or `torch.nn.functional` is wrapped by `supervised`.
 
@@ -149,7 +150,7 @@ def resolve_loss(loss: str | LossFn) -> LossFn:
     return loss
 
 
-def identify(loss: LossFn) -> str:
+def identify(loss: Callable[..., Any]) -> str:
     """What tells one loss from another in a stored run: its name, and for user code its text.
 
     A function is known by its module, its name and a hash of its source; what it closes over, and
@@ -213,7 +214,6 @@ def probe(model: nn.Module, loss: LossFn, batch: Batch, num_examples: int) -> Te
     except GermError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
         weights = {p.dtype for p in model.parameters() if p.is_floating_point()}
         floats = {x.dtype for x in _tensors(batch) if x.is_floating_point()}
         if floats - weights and weights:
@@ -222,7 +222,7 @@ def probe(model: nn.Module, loss: LossFn, batch: Batch, num_examples: int) -> Te
             hint = "; check that model, data and loss belong together"
         raise GermError(
             f"the model and its loss failed on a first batch, {describe_batch(batch)}: "
-            f"{type(error).__name__}: {lines[0]}{hint}"
+            f"{type(error).__name__}: {imports.first_line(error)}{hint}"
         ) from error
     check_losses(losses, num_examples)
     return losses

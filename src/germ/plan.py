@@ -60,11 +60,16 @@ class Plan:
         Raises:
             GermError: One is out of range.
         """
-        least = {"chains": 1, "draws": 4, "warmup": 0, "thin": 1, "batch_size": 1, "seed": 0}
+        least = {
+            "chains": 1, "draws": 4, "warmup": 0, "thin": 1, "batch_size": 1, "seed": 0,
+            "chains_per_call": 1,
+        }  # fmt: skip
         for name, low in least.items():
             value = getattr(self, name)
             if not isinstance(value, int) or value < low:
                 raise GermError(f"expected {name} to be a whole number >= {low}; got {value!r}")
+        if self.seed >= 2**63:
+            raise GermError(f"expected seed < 2**63; got {self.seed}")
         if self.gradient not in ESTIMATES:
             raise GermError(f"expected gradient to be one of {ESTIMATES}; got {self.gradient!r}")
 
@@ -95,8 +100,8 @@ def auto_batch_size(posterior: LocalPosterior) -> int:
     with torch.no_grad():
         one = posterior.batch(torch.zeros(1, dtype=torch.long))
         per_example = posterior.apply(posterior.anchor, posterior.loss, one).numel()
-    size = BATCH_EXAMPLES if per_example == 1 else max(MIN_BATCH_EXAMPLES, BATCH_LOSSES // per_example)
-    return min(size, posterior.data.num_examples)
+    tokens = max(MIN_BATCH_EXAMPLES, BATCH_LOSSES // per_example)
+    return min(BATCH_EXAMPLES if per_example == 1 else tokens, posterior.data.num_examples)
 
 
 def auto_chains_per_call(posterior: LocalPosterior, chains: int, batch: Batch) -> int:

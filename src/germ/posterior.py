@@ -125,19 +125,30 @@ class LocalPosterior:
             loss=loss_fn,
             coordinates=coordinates,
             anchor=coordinates.flatten(params),
-            nbeta=_nonnegative("nbeta", nbeta, _auto_nbeta(data.num_examples, is_lm)),
-            localization=_nonnegative(
+            nbeta=_number("nbeta", nbeta, _auto_nbeta(data.num_examples, is_lm)),
+            localization=_number(
                 "localization",
                 localization,
                 LANGUAGE_MODEL_LOCALIZATION if is_lm else LOCALIZATION,
             ),
         )
-        if posterior.nbeta == 0 and posterior.localization == 0:
-            raise GermError(
-                "expected nbeta > 0 or localization > 0; with both 0 there is no posterior to sample"
-            )
         posterior._check_loss()
         return posterior
+
+    def __post_init__(self) -> None:
+        """Check nβ and γ.
+
+        Raises:
+            GermError: One is negative or not finite, or both are 0.
+        """
+        for name in ("nbeta", "localization"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise GermError(f"expected {name} >= 0 and finite; got {value}")
+        if self.nbeta == 0 and self.localization == 0:
+            raise GermError(
+                "expected nbeta > 0 or localization > 0; with both 0 there is nothing to sample"
+            )
 
     @property
     def num_coordinates(self) -> int:
@@ -203,11 +214,26 @@ class LocalPosterior:
             return self.example_losses(self.anchor, self.batch(indices)).double().cpu()
 
     def _check_loss(self) -> None:
+        """One look at the loss before anything long begins: what L_n must be, and is not always.
+
+        Raises:
+            GermError: It is reduced, not finite, random, couples examples, does not depend on
+                the weights that move, or the model writes to its own buffers.
+        """
         num = min(2, self.data.num_examples)
         batch = self.batch(torch.arange(num))
-        with torch.no_grad():
-            raw = probe(self.model, self.loss, batch, num)
-            again = self.apply(self.anchor, self.loss, batch)
+        before = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        raw = probe(self.model, self.loss, batch, num)
+        again = probe(self.model, self.loss, batch, num)
+        alone = probe(self.model, self.loss, self.batch(torch.arange(1)), 1)
+        for name, buffer in self.model.named_buffers():
+            if not torch.equal(buffer, before[name]):
+                with torch.no_grad():
+                    buffer.copy_(before[name])
+                raise GermError(
+                    f"expected a model that does not write to itself; its forward pass changes "
+                    f"the buffer {name!r}: switch that off (call model.eval(), or drop the buffer)"
+                )
         if not torch.isfinite(raw).all():
             raise GermError(
                 "expected a finite loss at the anchor; it is NaN or infinite on the first "
@@ -217,6 +243,22 @@ class LocalPosterior:
             raise GermError(
                 "expected a deterministic loss; two evaluations of the same batch at the same "
                 "weights differ: switch off dropout or other randomness in the model"
+            )
+        tolerance = 2e-2 if any(d.itemsize < 4 for d in self.coordinates.dtypes) else 1e-3
+        if not torch.allclose(raw[:1], alone, rtol=tolerance, atol=1e-5):
+            raise GermError(
+                "expected an example's loss to depend on that example alone; the first one's "
+                "changes with the batch around it: replace batch statistics (batch norm, "
+                "in-batch negatives) by fixed ones"
+            )
+        leaf = self.anchor.detach().requires_grad_()
+        with torch.enable_grad():
+            losses = self.example_losses(leaf, batch)
+        if not losses.requires_grad:
+            raise GermError(
+                "expected a loss that depends on the weights that may move; it does not on "
+                f"{self.coordinates.describe()}: restrict to weights that the forward pass uses, "
+                "and compute the loss without torch.no_grad() or detach()"
             )
 
 
@@ -242,20 +284,16 @@ def _auto_nbeta(num_examples: int, is_language_model: bool) -> float:
     return num_examples / math.log(num_examples) if num_examples > 2 else 1.0
 
 
-def _nonnegative(name: str, value: float | str, auto: float) -> float:
+def _number(name: str, value: float | str, auto: float) -> float:
     if value == "auto":
         return float(auto)
     try:
-        number = float(value)
+        return float(value)
     except (TypeError, ValueError):
         raise GermError(f"expected {name} to be a number or 'auto'; got {value!r}") from None
-    if not (math.isfinite(number) and number >= 0):
-        raise GermError(f"expected {name} >= 0 and finite; got {number}")
-    return number
 
 
 def _structure(model: nn.Module) -> str:
     config = getattr(model, "config", None)
     to_json = getattr(config, "to_json_string", None)
-    return repr(model) + (to_json() if callable(to_json) else repr(config))
-
+    return f"{model!r}{to_json() if callable(to_json) else repr(config)}"

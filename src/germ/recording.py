@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from germ.errors import GermError, Status
 from germ.gradients import Evaluation
+from germ.losses import identify
 from germ.plan import Plan
 from germ.posterior import LocalPosterior
 from germ.types import Accumulator, Observable
@@ -173,6 +174,15 @@ class Recorder:
             self.summaries[key] = kind(**fields)
 
 
+def observables_identity(observables: Observables) -> dict[str, list[str]]:
+    """What tells these observables from others: name, function, and how it is folded."""
+    found = {}
+    for name, observable in observables.items():
+        function, *fold = observable if isinstance(observable, tuple) else (observable,)
+        found[name] = [identify(function), *map(repr, fold)]
+    return found
+
+
 def _summary_kind(accumulator: Accumulator) -> type:
     # An empty summary of a scalar (or of a pair) tells the type without evaluating anything.
     probe = torch.zeros(())
@@ -180,4 +190,3 @@ def _summary_kind(accumulator: Accumulator) -> type:
         return type(accumulator.init(probe))
     except (TypeError, ValueError, IndexError):
         return type(accumulator.init((probe, probe)))
-

@@ -139,7 +139,8 @@ def select(model: nn.Module, restriction: Restriction = None) -> Coordinates:
         masks = _from_masks(restriction, canonical, aliases)
     else:
         patterns = [restriction] if isinstance(restriction, str) else list(restriction)
-        masks = dict.fromkeys(_match(patterns, aliases))
+        movable = [name for name, p in canonical.items() if p.requires_grad]
+        masks = dict.fromkeys(_match(patterns, aliases, movable))
     names = tuple(name for name in canonical if name in masks)
     params = [canonical[name] for name in names]
     for name, p in zip(names, params, strict=True):
@@ -158,31 +159,34 @@ def select(model: nn.Module, restriction: Restriction = None) -> Coordinates:
     )
 
 
-def _match(patterns: Iterable[str], aliases: Mapping[str, str]) -> list[str]:
-    """Canonical names that the patterns select."""
-    chosen: dict[str, None] = {}
+def _match(
+    patterns: Iterable[str], aliases: Mapping[str, str], movable: Iterable[str]
+) -> list[str]:
+    """Canonical names that the patterns select: all inclusions first, then all exclusions."""
     given = [part.strip() for text in patterns for part in text.split(",") if part.strip()]
-    if given and all(part.startswith("!") for part in given):
-        chosen.update(dict.fromkeys(aliases.values()))
-    for part in given:
-        pattern = part.removeprefix("!")
-        hits = {
-            aliases[name]
-            for name in aliases
-            if fnmatch.fnmatchcase(name, pattern)
-            or fnmatch.fnmatchcase(name, f"{pattern}.*")
-            or fnmatch.fnmatchcase(name, f"*.{pattern}.*")
-        }
-        if not hits:
-            raise GermError(f"no parameter matches {pattern!r}; {_nearest(pattern, aliases)}")
-        for name in hits:
-            if part.startswith("!"):
-                chosen.pop(name, None)
-            else:
-                chosen[name] = None
-    if not chosen:
-        raise GermError(f"no parameter is left to move by {', '.join(given) or 'no pattern'!s}")
-    return list(chosen)
+    include = [part for part in given if not part.startswith("!")]
+    exclude = [part.removeprefix("!") for part in given if part.startswith("!")]
+    chosen = set().union(*(_hits(part, aliases) for part in include)) if include else set(movable)
+    chosen -= set().union(*(_hits(part, aliases) for part in exclude))
+    if not given or not chosen:
+        raise GermError(
+            f"expected patterns that leave parameters to move; {', '.join(given) or 'none'!s} "
+            "leaves none"
+        )
+    return [name for name in dict.fromkeys(aliases.values()) if name in chosen]
+
+
+def _hits(pattern: str, aliases: Mapping[str, str]) -> set[str]:
+    hits = {
+        canonical
+        for name, canonical in aliases.items()
+        if fnmatch.fnmatchcase(name, pattern)
+        or fnmatch.fnmatchcase(name, f"{pattern}.*")
+        or fnmatch.fnmatchcase(name, f"*.{pattern}.*")
+    }
+    if not hits:
+        raise GermError(f"no parameter matches {pattern!r}; {_nearest(pattern, aliases)}")
+    return hits
 
 
 def _nearest(pattern: str, names: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
@@ -14,6 +14,7 @@ from germ.store import Run
 Block = dict[str, np.ndarray]
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Where blocks of rows go: memory, or a run on disk."""
 

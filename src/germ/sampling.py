@@ -13,7 +13,7 @@ from germ.errors import SamplingFailed, Status
 from germ.kernels import cat_states, make_kernel, split_state
 from germ.plan import Plan, auto_batch_size, auto_chains_per_call
 from germ.posterior import LocalPosterior
-from germ.recording import Observables, Recorder
+from germ.recording import Observables, Recorder, observables_identity
 from germ.samples import MemorySink, Sink, StoredSink
 from germ.setup import (
     AnySampler,
@@ -78,13 +78,15 @@ def sample(
             with an accumulator: `{"norm": f, "moments": (g, Moments())}`.
         seed: The seed.
         store: Where to stream the run (`germ.store.Run`), or None to keep it in memory.
+        fresh: Replace the run that is stored there, whatever it holds.
+        resume: Go on with an interrupted run; False refuses to.
         progress: Told (stage, done, total).
         throw: Whether a failed chain raises.
 
     Returns:
         A dataset with dims `chain, draw`: `loss`, `loss_difference`, `virial`, `distance`, the
-        observables; `warmup_*` with dims `chain, warmup_step`; `status` by chain; attributes that
-        say how it was made.
+        observables; `warmup_*` with dims `chain, warmup_step`; attributes that say how it was made,
+        among them `statuses`, one a chain.
 
     Raises:
         GermError: A setting is out of range.
@@ -100,7 +102,7 @@ def sample(
         batch_size=min(batch_size, posterior.data.num_examples),
         gradient="minibatch" if isinstance(sampler, MetropolisSampler) else gradient,
         share_batches=share_batches,
-        chains_per_call=chains_per_call or 1,
+        chains_per_call=1 if chains_per_call is None else chains_per_call,
         seed=seed,
     )
     observables = observables or {}
@@ -114,7 +116,7 @@ def sample(
                 "posterior": posterior.identity(),
                 "sampler": identity,
                 "plan": plan.identity(),
-                "observables": sorted(observables),
+                "observables": observables_identity(observables),
             },
             fresh=fresh,
             resume=resume,
@@ -216,7 +218,8 @@ class _Loop:
                 raise
             block = self.recorder.take()
             self.recorder.judge(block)
-            self.sink.append(block, phase)
+            if block:
+                self.sink.append(block, phase)
             if not any(status.ok for status in self.recorder.statuses):
                 return
             if self.sink.durable and time.monotonic() - last_commit > interval:

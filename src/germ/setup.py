@@ -12,11 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from germ import fingerprint
-from germ.calibrate import calibrate
+from germ import calibrate, fingerprint
 from germ.errors import GermError
 from germ.gradients import AnchorPass, anchor_pass
-from germ.plan import Plan
+from germ.plan import Plan, auto_batch_size
 from germ.posterior import LocalPosterior
 from germ.samplers import Diagonal, LeimkuhlerMatthews
 from germ.types import MetropolisSampler, Sampler
@@ -46,14 +45,17 @@ def set_up(
         posterior,
         plan.batch_size,
         with_grad=anchored,
+        # A run with tiny batches need not see the data in as tiny pieces.
+        chunk_size=max(plan.batch_size, auto_batch_size(posterior)),
         on_batch=lambda done, total: progress("anchor", done, total),
     )
     if not isinstance(sampler, str):
         return SetUp(sampler, anchor, anchor.num_gradients)
-    chosen = calibrate(
+    chosen = calibrate.calibrate(
         posterior,
         batch_size=plan.batch_size,
         seed=plan.seed,
+        anchored=plan.gradient == "anchored",
         on_probe=lambda done, total: progress("calibrate", done, total),
     )
     spent = anchor.num_gradients + chosen.num_gradients
@@ -84,9 +86,7 @@ def restore_setup(
     """The inverse of `save_setup`."""
     device = posterior.anchor.device
     grad = saved.get("setup/anchor_grad")
-    anchor = AnchorPass(
-        saved["setup/example_losses"], None if grad is None else grad.to(device), 0
-    )
+    anchor = AnchorPass(saved["setup/example_losses"], None if grad is None else grad.to(device), 0)
     if isinstance(sampler, str):
         scale = Diagonal(saved["setup/scale"].to(device))
         sampler = LeimkuhlerMatthews(float(saved["setup/step_size"]), scale)
@@ -103,11 +103,10 @@ def sampler_identity(sampler: str | AnySampler) -> dict[str, Any]:
     if isinstance(sampler, str):
         if sampler != "auto":
             raise GermError(f"expected a sampler or 'auto'; got {sampler!r}")
-        return {"name": "auto"}
-    if not is_dataclass(sampler):
+        return {"name": "auto", **calibrate.identity()}
+    if isinstance(sampler, type) or not is_dataclass(sampler):
         raise GermError(
-            f"expected a sampler that is a dataclass, so that its settings can be stored; "
-            f"got {type(sampler).__name__}"
+            f"expected a sampler, a dataclass whose settings can be stored; got {sampler!r}"
         )
     identity: dict[str, Any] = {"name": type(sampler).__name__}
     for setting in fields(sampler):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import itertools
 import json
 import lzma
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ FORMS = (
 DEFAULT_CONTEXT = 256
 """Tokens in an example, where neither the user nor the data says."""
 _COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_SUFFIXES = (*_COMPRESSED, ".txt", ".jsonl", ".json", ".ndjson", ".parquet", ".npy", ".bin")
 _CHUNK = 2**20  # characters read at a time
 
 
@@ -117,7 +119,7 @@ def _find(name: str, field: str | None, split: str, dtype: str) -> Any:
         return _folder(path, split)
     if path.exists():
         return _file(path, field, dtype)
-    if _is_file_name(name):
+    if imports.is_path(name, _SUFFIXES):
         raise GermError(f"there is no such file{imports.nearest_files(path)}")
     return _hub(name, split)
 
@@ -172,7 +174,7 @@ def _memory_map(path: Path) -> np.ndarray:
         raise GermError(f"expected an array saved by numpy.save, got {error}") from error
 
 
-def _open(path: Path) -> IO[str]:
+def _open(path: Path) -> io.TextIOWrapper:
     # newline="": the text is what the file holds, and the same on every system. A byte-order mark
     # is no text.
     return _COMPRESSED.get(path.suffix, open)(path, "rt", encoding="utf-8-sig", newline="")
@@ -271,10 +273,9 @@ def _hub(name: str, split: str) -> Any:
         with imports.hub_or_cache():
             return datasets.load_dataset(name, config or None, split=split)
     except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
         raise GermError(
             f"there is no such file here{_near(name)}, and no such data set could be had from the "
-            f"Hugging Face hub: {lines[0]}"
+            f"Hugging Face hub: {imports.first_line(error)}"
         ) from error
 
 
@@ -299,10 +300,3 @@ def _bundled(name: str, tokenizer: Any, context: int, max_examples: int | None) 
         each.append(text.pack(tokens, context, encoder.end, max_examples))
     shortest = min(map(len, each))
     return np.stack([rows[:shortest] for rows in each], axis=1).reshape(-1, context)
-
-
-def _is_file_name(name: str) -> bool:
-    """Whether a name that is no file here was meant for one, and not for a hub."""
-    path = Path(name)
-    known = {*_COMPRESSED, ".txt", ".jsonl", ".json", ".ndjson", ".parquet", ".npy", ".bin"}
-    return path.suffix in known or name.startswith((".", "/", "~")) or len(path.parts) > 2

@@ -26,6 +26,7 @@ Positions = Float[Tensor, "chains d"]
 PerChain = Float[Tensor, "chains"]
 
 
+@runtime_checkable
 class Preconditioner(Protocol):
     """A fixed positive metric D on the moving coordinates; the drift is D∇U, the noise √D ξ."""
 
@@ -42,6 +43,7 @@ class Preconditioner(Protocol):
         ...
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """A sampler knows gradients of U and nothing else: no model, no data.
 
@@ -88,13 +90,12 @@ class MetropolisSampler(Protocol):
         """The state of chains that stand at `position`."""
         ...
 
-    def step_with(
-        self, state: Any, potential: Potential, noise: Positions, uniform: Tensor
-    ) -> Any:
+    def step_with(self, state: Any, potential: Potential, noise: Positions, uniform: Tensor) -> Any:
         """One proposal and its acceptance test; `uniform` is (2, chains)."""
         ...
 
 
+@runtime_checkable
 class Potential(Protocol):
     """The full-data potential U and its gradient."""
 
@@ -103,6 +104,7 @@ class Potential(Protocol):
         ...
 
 
+@runtime_checkable
 class Accumulator(Protocol):
     """Folds a stream of draws into a summary, a NamedTuple of tensors; `merge` is associative."""
 

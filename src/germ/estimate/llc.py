@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -115,33 +115,31 @@ def llc(samples: xr.Dataset, *, drop_failed: bool = False) -> LLC:
     Raises:
         GermError: A chain failed and `drop_failed` is false, none is left, or there are fewer
             than four draws.
-
-    Example:
-        >>> germ.llc(samples)                                        # doctest: +SKIP
-        LLC 45.9 ± 0.8 (4 chains, ESS 310, R̂ 1.01, virial 1.00)
     """
+    attrs = samples.attrs
+    if "statuses" not in attrs:
+        raise GermError("expected samples as germ.sample returns them; their attributes are gone")
+    # By label, not by place: a selection of chains keeps its own statuses.
+    labels = samples["chain"].values.tolist() if "chain" in samples.coords else []
+    statuses = {i: name for i, name in enumerate(attrs["statuses"]) if i in labels or not labels}
+    chains = tuple(i for i, name in statuses.items() if Status[name].ok)
+    failed = [i for i in statuses if i not in chains]
+    if failed and not (drop_failed and chains):
+        names = ", ".join(f"{i}: {statuses[i]}" for i in failed)
+        raise GermError(
+            f"expected every chain to be ok; got {names}. Sample again with a smaller step"
+            + (", or leave these chains out (drop_failed=True)" if chains else "")
+        )
     for needed in ("loss_difference", "virial"):
         if needed not in samples:
             raise GermError(
                 f"expected samples with a variable {needed!r}, as germ.sample returns them; "
                 f"got {sorted(map(str, samples.data_vars))}"
             )
-    attrs = samples.attrs
-    statuses = tuple(attrs["statuses"])
-    chains = tuple(i for i, name in enumerate(statuses) if Status[name].ok)
-    failed = [i for i in range(len(statuses)) if i not in chains]
-    if failed and not drop_failed:
-        names = ", ".join(f"{i}: {statuses[i]}" for i in failed)
-        raise GermError(
-            f"expected every chain to be ok; got {names}. Sample again with a smaller step, or "
-            "leave these chains out (drop_failed=True)"
-        )
-    if not chains:
-        raise GermError("expected at least one chain that is ok; all failed")
     if samples.sizes["draw"] < MIN_DRAWS:
         raise GermError(f"expected at least {MIN_DRAWS} draws; got {samples.sizes['draw']}")
 
-    used = samples.isel(chain=list(chains))
+    used = samples.sel(chain=list(chains))
     shared = bool(attrs["shared_batches"])
     nbeta, d = float(attrs["nbeta"]), int(attrs["num_coordinates"])
     differences = nbeta * used["loss_difference"].values
@@ -155,7 +153,7 @@ def llc(samples: xr.Dataset, *, drop_failed: bool = False) -> LLC:
         standard_error=estimate.standard_error,
         chain_values=tuple(differences.mean(axis=1).tolist()),
         chains=chains,
-        statuses=statuses,
+        statuses=tuple(statuses.values()),
         ess=estimate.ess,
         rhat=estimate.rhat,
         virial=virial.mean,
@@ -173,8 +171,7 @@ def llc(samples: xr.Dataset, *, drop_failed: bool = False) -> LLC:
         acceptance=acceptance,
         warnings=(),
     )
-    warnings = _warnings(found, failed, int(attrs["num_examples"]))
-    return LLC(**{**{k: getattr(found, k) for k in found.__dataclass_fields__}, "warnings": warnings})
+    return replace(found, warnings=_warnings(found, failed, int(attrs["num_examples"])))
 
 
 def _warnings(found: LLC, failed: list[int], num_examples: int) -> tuple[str, ...]:

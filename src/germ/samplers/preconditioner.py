@@ -36,16 +36,28 @@ class Diagonal:
         Raises:
             GermError: An entry is not positive and finite.
         """
+        if self.scale.dim() != 1:
+            raise GermError(
+                f"expected a preconditioner of shape (d,); got {tuple(self.scale.shape)}"
+            )
         if not (self.scale.isfinite().all() and (self.scale > 0).all()):
             raise GermError("expected a preconditioner with positive, finite entries")
 
     def apply(self, vector: Positions) -> Positions:
         """D·v."""
-        return self.scale * vector
+        return self._fitting(vector) * vector
 
     def sqrt(self, vector: Positions) -> Positions:
         """D^(1/2)·v."""
-        return self.scale.sqrt() * vector
+        return self._fitting(vector).sqrt() * vector
+
+    def _fitting(self, vector: Positions) -> Tensor:
+        if vector.shape[-1] != len(self.scale):
+            raise GermError(
+                f"expected a preconditioner for {vector.shape[-1]} coordinates; "
+                f"this one has {len(self.scale)}"
+            )
+        return self.scale.to(vector)
 
     def identity(self) -> Mapping[str, Any]:
         """Name and content hash."""

@@ -63,9 +63,7 @@ class SGLD:
 
     def step(self, state: SGLDState, grad: Positions, noise: Positions) -> SGLDState:
         """One update."""
-        return SGLDState(
-            move(state.position, grad, noise, self.step_size, self.preconditioner)
-        )
+        return SGLDState(move(state.position, grad, noise, self.step_size, self.preconditioner))
 
 
 def move(
@@ -75,7 +73,7 @@ def move(
     step_size: float,
     preconditioner: Preconditioner | None,
 ) -> Positions:
-    """w − (ε/2)·D∇U + √(ε D)·ξ."""
+    """The position after w − (ε/2)·D∇U + √(ε D)·ξ."""
     if preconditioner is not None:
         grad, noise = preconditioner.apply(grad), preconditioner.sqrt(noise)
     return position.add(grad, alpha=-0.5 * step_size).add_(noise, alpha=step_size**0.5)

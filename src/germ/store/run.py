@@ -358,7 +358,11 @@ class Run:
                 "finished": _now(),
                 "seconds": self._seconds(),
                 "rows": dict(self._rows),
-                "arrays": {name: doc["dimension_names"] for name, doc in documents.items()},
+                "arrays": {
+                    # Zarr leaves the names out where there is no dimension.
+                    name: doc.get("dimension_names", [])
+                    for name, doc in documents.items()
+                },
                 "result": result,
                 "sessions": files.plain(self._attributes["sessions"]),
             }

@@ -93,6 +93,7 @@ class Series:
         # between two statements never finds one of them changed without the other.
         self._held = (0, np.empty((spec.num_chains, 0, *spec.shape), spec.dtype))
         self._num_covered: int | None = None
+        self._document: dict[str, Any] | None = None  # As of any shape.
 
     def rewind(self, num_rows: int, tail: np.ndarray) -> None:
         """Go back to a commit: forget, also on disk, what came after it.
@@ -167,9 +168,12 @@ class Series:
 
     def _write_document(self, num_rows: int) -> dict[str, Any]:
         self._folder.mkdir(exist_ok=True)
-        document = self._encode(num_rows)[files.META]
-        files.write_durable(self._folder / files.META, [document])
-        return json.loads(document)
+        template = self._document or json.loads(self._encode(0)[files.META])
+        self._document = template
+        shape = [self.spec.num_chains, num_rows, *self.spec.shape]
+        document = {**template, "shape": shape}
+        files.write_durable(self._folder / files.META, [json.dumps(document, indent=1).encode()])
+        return document
 
     def _encode(
         self, num_rows: int, rows: np.ndarray | None = None, start: int = 0

@@ -1,0 +1,1 @@
+"""Measurements of germ itself: `python -m benchmarks.lessons`, `python -m benchmarks.overhead`."""

@@ -1,0 +1,99 @@
+"""The networks of the benchmark, their data, and the data reduced to what a linear net sees of it.
+
+The squared error of a linear map W depends on the data only through the second moments of
+z = (x, y). With M = Σ zzᵀ/n = RᵀR (Cholesky), the H_0 + H_L rows of √(H_0 + H_L)·R have the same
+second moments: as a data set they give *exactly* the loss of all n examples, at every W. So a
+full-batch reference costs what a batch of twenty examples costs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from germ import LocalPosterior
+from germ.losses import supervised
+from germ.zoo.deep_linear import (
+    DeepLinear,
+    learning_coefficient,
+    regression_data,
+    singular_truth,
+)
+
+NUM_EXAMPLES = 100_000
+LOCALIZATION = 100.0
+
+
+@dataclass(frozen=True)
+class Net:
+    """A network, its truth and its data.
+
+    Attributes:
+        name: What the tables call it.
+        widths: H_0 … H_L.
+        rank: r of the truth, which stands at the most singular point of its fibre.
+        singular_values: Largest and smallest singular value of the truth.
+        input_scale: s of the inputs, N(0, s²).
+        noise: σ of the targets.
+    """
+
+    name: str
+    widths: tuple[int, ...]
+    rank: int
+    singular_values: tuple[float, float] = (1.0, 1.0)
+    input_scale: float = 1.0
+    noise: float = 1.0
+    data_seed: int = 1
+
+    @property
+    def nbeta(self) -> float:
+        """n/log n."""
+        return NUM_EXAMPLES / math.log(NUM_EXAMPLES)
+
+    @property
+    def num_parameters(self) -> int:
+        """d."""
+        return sum(a * b for a, b in zip(self.widths, self.widths[1:], strict=False))
+
+    @property
+    def true_coefficient(self) -> float:
+        """λ (Aoyagi)."""
+        return float(learning_coefficient(self.widths, self.rank)[0])
+
+    def data(self) -> tuple[DeepLinear, tuple[Tensor, Tensor]]:
+        """The truth and its n examples."""
+        truth = singular_truth(
+            self.widths, self.rank, seed=0, singular_values=self.singular_values
+        )
+        examples = regression_data(
+            truth, NUM_EXAMPLES, seed=self.data_seed, input_scale=self.input_scale, noise=self.noise
+        )
+        return truth.eval(), examples
+
+    def posteriors(self, localization: float = LOCALIZATION) -> tuple[LocalPosterior, ...]:
+        """The posterior over all n examples, and the same over the reduced ones."""
+        truth, examples = self.data()
+        settings = {"loss": supervised(squared_error), "nbeta": self.nbeta, "localization": localization}
+        return tuple(
+            LocalPosterior.from_model(truth, data, **settings)
+            for data in (examples, reduce_exactly(*examples))
+        )
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """‖f(x) − y‖², summed over outputs, without 1/2: the convention of the prototypes."""
+    return (outputs - targets).square().sum(-1)
+
+
+def reduce_exactly(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """H_0 + H_L examples with the same second moments, hence the same loss for any linear map."""
+    both = torch.cat([inputs, targets], dim=1).double()
+    moments = both.T @ both / len(both)
+    # Without noise y is a function of x: singular, so a square root by eigenvalues, not Cholesky.
+    values, vectors = torch.linalg.eigh(moments)
+    rows = (len(values) * values.clamp(min=0)).sqrt()[:, None] * vectors.T
+    rows = rows.to(inputs.dtype)
+    return rows[:, : inputs.shape[1]], rows[:, inputs.shape[1] :]

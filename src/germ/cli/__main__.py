@@ -1,0 +1,5 @@
+"""`python -m germ.cli` is `germ`."""
+
+from germ.cli import main
+
+main()

@@ -1,0 +1,153 @@
+"""`germ llc`: one model, one number with its error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from germ.cli import boundary
+from germ.cli.grouping import grouped
+from germ.cli.options import (
+    DATA_FORMS,
+    Keeping,
+    Loading,
+    Posterior,
+    Printing,
+    Sampling,
+)
+from germ.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from germ.measuring import Measurement
+
+MODEL_FORMS = (
+    "A Hugging Face folder or name, a .safetensors or .gguf file, package.module:function or "
+    "file.py:function, bundled, or bundled@STEP."
+)
+
+RUNS = Path("runs")
+"""Where runs go by default; they find their own names there (`germ.measuring.run_path`)."""
+
+
+@grouped
+def llc(
+    *,
+    model: Annotated[str, Argument(metavar="MODEL", help=MODEL_FORMS, show_default=False)],
+    data: Annotated[
+        list[str] | None,
+        Option("--data", help=f"{DATA_FORMS}. Several: one run each.", rich_help_panel="Data"),
+    ] = None,
+    on: Annotated[
+        list[str] | None,
+        Option(
+            "--on",
+            help="Also the LLC of the same weights on other data (data-refined), a run each.",
+            rich_help_panel="Data",
+        ),
+    ] = None,
+    posterior: Posterior,
+    sampling: Sampling,
+    out: Annotated[
+        Path | None,
+        Option(
+            "--out",
+            help="The run (NAME.zarr), or a folder where it finds its own name; by default runs.",
+            rich_help_panel="Output",
+            show_default=False,
+        ),
+    ] = None,
+    keeping: Keeping,
+    figure: Annotated[
+        bool,
+        Option("--figure", help="Draw the traces, beside the run.", rich_help_panel="Output"),
+    ] = False,
+    printing: Printing,
+    loading: Loading,
+) -> int:
+    """Estimate the LLC λ̂ of MODEL, with its error.
+
+    The run is saved as it goes: stopped and started again with the same command, it goes on to the
+    same bits; complete, it is used again.
+
+    [bold]germ llc bundled --data bundled:code_python --draws 200[/bold]
+    """
+    from germ.sweeping import loss_of
+
+    screen = Screen(json=printing.json)
+    names: list[str | None] = [*(data or [None]), *(on or [])]
+    place = _place(out, len(names))
+    rows: list[Measurement] = []
+    loaded = loading.model(model)
+    loss = loss_of(loaded, loading.loss)
+    for name in names:
+        if len(names) > 1:
+            screen.say(f"on {name or 'its own data'}:")
+        examples = loading.data(loaded, name)
+        row = measure_one(
+            screen, loaded.model, examples, loss, (model, name or examples.describe()),
+            place, posterior, sampling, keeping,
+        )  # fmt: skip
+        rows.append(row)
+        assert row.estimate is not None and row.run is not None
+        screen.estimate(row.estimate, where(row))
+        if figure:
+            screen.say(f"  figure: {draw_trace(row.run)}", "dim")
+    screen.emit({"command": "llc", "model": model, "runs": [row.to_dict() for row in rows]})
+    return 0
+
+
+def measure_one(
+    screen: Screen,
+    module: Any,
+    examples: Any,
+    loss: Any,
+    names: tuple[str, str],
+    place: Path,
+    posterior: Posterior,
+    sampling: Sampling,
+    keeping: Keeping,
+) -> Measurement:
+    """Sample one posterior under a progress bar; `place` is a run, or a folder for it."""
+    import germ
+    from germ.measuring import measure, run_path
+
+    local = germ.LocalPosterior.from_model(module, examples, loss=loss, **posterior.settings())
+    sampler, settings = sampling.make(), sampling.settings()
+    run = place
+    if place.suffix != ".zarr":
+        run = run_path(place, names[0], local, sampler, settings)
+    with boundary.interruptible(run), screen.progress(sampling.num_steps_after_warmup) as bars:
+        return measure(
+            local, model=names[0], data=names[1], sampler=sampler, store=run,
+            drop_failed=keeping.drop_failed, progress=bars.stage, **settings, **keeping.settings(),
+        )  # fmt: skip
+
+
+def where(row: Measurement) -> str:
+    """Where a run is, and whether it was there before."""
+    return f"stored result: {row.run}" if row.stored else f"run: {row.run} ({row.seconds:.0f} s)"
+
+
+def draw_trace(run: Path) -> Path:
+    """Draw the traces of a run into a file beside it."""
+    import germ
+    from germ.report import figures
+
+    samples = germ.load(run)
+    estimate = None
+    if samples.attrs["status"] == "complete":
+        estimate = germ.llc(samples, drop_failed=True)
+    title = run.name if estimate is None else f"{run.stem}: {estimate}"
+    return figures.save(figures.trace(samples, estimate, title), run.with_suffix(".png"))
+
+
+def _place(out: Path | None, num_runs: int) -> Path:
+    from germ.errors import GermError
+
+    if out is not None and out.suffix == ".zarr" and num_runs > 1:
+        raise GermError(
+            f"expected --out to be a folder, for {num_runs} data sets make as many runs; got {out}"
+        )
+    return RUNS if out is None else out

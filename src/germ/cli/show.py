@@ -1,0 +1,148 @@
+"""`germ show`: what a stored run holds, or a folder of them."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from germ.cli.grouping import grouped
+from germ.cli.llc import draw_trace
+from germ.cli.options import Printing
+from germ.cli.screen import Screen
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from germ.estimate.llc import LLC
+
+
+@grouped
+def show(
+    run: Annotated[
+        Path, Argument(metavar="RUN", help="A run (NAME.zarr), or a folder of runs.",
+                       show_default=False),
+    ],
+    printing: Printing,
+    figure: Annotated[
+        bool,
+        Option("--figure", help="Draw the traces, beside the run.", rich_help_panel="Output"),
+    ] = False,
+) -> int:  # fmt: skip
+    """Show a stored run: the estimate, its warnings, each chain, and where it came from."""
+    screen = Screen(json=printing.json)
+    if (run / "zarr.json").exists():
+        _show_run(screen, run, figure)
+    else:
+        _show_folder(screen, run)
+    return 0
+
+
+def _show_run(screen: Screen, path: Path, figure: bool) -> None:
+    import germ
+
+    samples = germ.load(path)
+    attrs = samples.attrs
+    identity, sessions = (json_format.loads(attrs[name]) for name in ("identity", "provenance"))
+    found: dict[str, Any] = {
+        "command": "show", "run": str(path), "status": attrs["status"], "estimate": None,
+        "identity": identity, "provenance": sessions,
+        "seconds": attrs["seconds"], "sizes": {str(k): v for k, v in samples.sizes.items()},
+    }  # fmt: skip
+    if attrs["status"] == "interrupted":
+        num_draws = samples.sizes.get("draw", 0)
+        found["step"] = attrs.get("step", 0)
+        screen.say(
+            f"interrupted at step {found['step']:,}, with {num_draws:,} draws a chain; "
+            f"go on with: {sessions[-1]['command']}",
+            "yellow",
+        )
+    else:
+        found["statuses"] = attrs["statuses"]
+        if any(name == "OK" for name in attrs["statuses"]):
+            estimate = germ.llc(samples, drop_failed=True)
+            found["estimate"] = estimate.to_dict()
+            screen.estimate(estimate, f"run: {path}")
+            _chains(screen, estimate)
+        else:
+            screen.say(f"failed: {attrs.get('reason', '')}", "red")
+        _statuses(screen, attrs["statuses"])
+    _provenance(screen, samples, identity, sessions)
+    if figure:
+        found["figure"] = str(draw_trace(path))
+        screen.say(f"figure: {found['figure']}", "dim")
+    screen.emit(found)
+
+
+def _chains(screen: Screen, estimate: LLC) -> None:
+    screen.say("")
+    screen.say("chain        λ̂", "bold")
+    for chain, value in zip(estimate.chains, estimate.chain_values, strict=True):
+        screen.say(f"{chain:>5}  {value:>8.4g}")
+
+
+def _statuses(screen: Screen, names: list[str]) -> None:
+    from germ.errors import Status
+
+    for chain, name in enumerate(names):
+        if not Status[name].ok:
+            screen.say(f"{chain:>5}  {name}: {Status[name].value}", "red")
+
+
+def _provenance(
+    screen: Screen, samples: xr.Dataset, identity: dict[str, Any], sessions: list[dict[str, Any]]
+) -> None:
+    attrs, plan, posterior = samples.attrs, identity["plan"], identity["posterior"]
+    last = sessions[-1]
+    lines = {
+        "made": f"{attrs['created']}, {attrs['seconds']:.0f} s in {len(sessions)} session(s)",
+        "by": f"germ {last['germ']}, torch {last['torch']}, python {last['python']}, "
+        f"{last.get('device', '?')}",
+        "command": last["command"],
+        "posterior": f"nβ {posterior['nbeta']:g}, γ {posterior['localization']:g}, "
+        f"{posterior['num_coordinates']:,} coordinates, {posterior['num_examples']:,} examples",
+        "sampler": _sampler(attrs, identity),
+        "plan": f"{plan['chains']} chains, {plan['draws']:,} draws, warmup {plan['warmup']:,}, "
+        f"thin {plan['thin']}, batch {plan['batch_size']}, {plan['gradient']}, seed {plan['seed']}",
+        "weights": posterior["weights"][:16],
+        "data": posterior["data"][:16],
+    }
+    screen.say("")
+    for name, text in lines.items():
+        screen.say(f"{name:<10} {text}", "dim")
+    for name, reason in attrs.get("reasons", {}).items():
+        screen.say(f"{name:<10} {reason}", "dim")
+
+
+def _sampler(attrs: dict[str, Any], identity: dict[str, Any]) -> str:
+    if "sampler" in attrs:
+        return f"{attrs['sampler']}, step size {attrs['step_size']:.3g}"
+    return str(identity["sampler"]["name"])
+
+
+def _show_folder(screen: Screen, folder: Path) -> None:
+    import germ
+    from germ.errors import GermError
+    from germ.store import list_runs
+
+    infos = list_runs(folder)
+    if not infos:
+        raise GermError(f"expected a run, or a folder of runs; {folder} holds none")
+    width = max(len(info.path.name) for info in infos)
+    screen.say(f"{'run':<{width}}  {'status':<11}  result", "bold")
+    rows = []
+    for info in infos:
+        row: dict[str, Any] = {"run": str(info.path), "status": info.status, "estimate": None}
+        text, style = info.problem, "red" if info.problem else None
+        if info.status == "complete":
+            estimate = germ.llc(germ.load(info.path), drop_failed=True)
+            row["estimate"], text = estimate.to_dict(), str(estimate)
+            style = "yellow" if estimate.warnings else None
+        elif info.status == "interrupted":
+            text, style = f"{info.num_draws:,} draws a chain so far", "yellow"
+        row["problem"] = info.problem
+        rows.append(row)
+        screen.say(f"{info.path.name:<{width}}  {info.status:<11}  {text}", style)
+    screen.emit({"command": "show", "folder": str(folder), "runs": rows})

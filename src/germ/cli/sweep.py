@@ -1,0 +1,133 @@
+"""`germ sweep`: the LLC of every checkpoint of a training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from germ.cli import boundary
+from germ.cli.grouping import grouped
+from germ.cli.options import DATA_FORMS, Keeping, Loading, Posterior, Printing, Sampling
+from germ.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from germ.cli.progress import Bars
+    from germ.measuring import Measurement
+
+PATTERN_FORMS = (
+    "Checkpoints: a folder of them, a glob, NAME@step{0,512,1000}, or 'bundled@*'. Several may be "
+    "given."
+)
+
+
+@grouped
+def sweep(
+    *,
+    checkpoints: Annotated[
+        list[str], Argument(metavar="PATTERN...", help=PATTERN_FORMS, show_default=False)
+    ],
+    data: Annotated[
+        str | None, Option("--data", help=f"{DATA_FORMS}.", rich_help_panel="Data")
+    ] = None,
+    posterior: Posterior,
+    sampling: Sampling,
+    out: Annotated[
+        Path,
+        Option(
+            "--out",
+            help="The folder of the runs, the table and the figure.",
+            rich_help_panel="Output",
+        ),
+    ] = Path("runs/sweep"),
+    keeping: Keeping,
+    printing: Printing,
+    loading: Loading,
+) -> int:
+    """Estimate the LLC λ̂ of every checkpoint, at the same settings.
+
+    One run a checkpoint, in the folder --out: finished ones are used again, so that the same
+    command goes on after a stop and more checkpoints extend the table. A checkpoint that fails is
+    a line that says why; the others go on.
+
+    [bold]germ sweep 'bundled@*' --data bundled:all --draws 200[/bold]
+    """
+    screen = Screen(json=printing.json)
+    rows = run_sweep(screen, checkpoints, data, out, loading, posterior, sampling, keeping)
+    paths = finish(screen, rows, out, f"{', '.join(checkpoints)} on {rows[0].data}")
+    screen.emit({"command": "sweep", "rows": [row.to_dict() for row in rows], **paths})
+    return boundary.FAILED if any(row.estimate is None for row in rows) else 0
+
+
+def run_sweep(
+    screen: Screen,
+    checkpoints: list[str],
+    data: str | None,
+    out: Path,
+    loading: Loading,
+    posterior: Posterior,
+    sampling: Sampling,
+    keeping: Keeping,
+) -> tuple[Measurement, ...]:
+    """Go through the checkpoints, printing a line for each as it comes."""
+    from germ import sweeping
+    from germ.report import tables
+
+    sampler = sampling.make()
+    screen.say(tables.header("step"), "bold")
+    with (
+        boundary.interruptible(out),
+        screen.progress(sampling.num_steps_after_warmup, len(checkpoints)) as bars,
+    ):
+        found = sweeping.sweep(
+            checkpoints, data, loss=loading.loss, sampler=sampler, folder=out,
+            drop_failed=keeping.drop_failed, load=loading.model, load_data=loading.data,
+            listener=Reporter(screen, bars, out), **posterior.settings(), **sampling.settings(),
+            **keeping.settings(),
+        )  # fmt: skip
+    return found.rows
+
+
+class Reporter:
+    """Prints a line for each checkpoint, and keeps the table on disk up to date."""
+
+    def __init__(self, screen: Screen, bars: Bars, out: Path) -> None:
+        """Print to `screen`, tell `bars`, write to the folder `out`."""
+        self.screen = screen
+        self.started, self.stage = bars.started, bars.stage
+        self.out = out
+        self.rows: list[Measurement] = []
+
+    def finished(self, row: Measurement) -> None:
+        """A checkpoint is done."""
+        from germ.report import tables
+        from germ.sweeping import Sweep
+
+        self.screen.say(tables.line(row, row.step), style_of(row))
+        self.rows.append(row)
+        if self.rows:
+            Sweep(tuple(self.rows)).write(self.out)
+
+
+def style_of(row: Measurement) -> str | None:
+    """Red without an estimate, yellow with warnings."""
+    if row.estimate is None:
+        return "red"
+    return "yellow" if row.estimate.warnings else None
+
+
+def finish(screen: Screen, rows: tuple[Measurement, ...], out: Path, title: str) -> dict[str, Any]:
+    """Warnings, the figure, a line that sums up, and where everything is."""
+    from germ.report import figures
+
+    for row in rows:
+        if row.estimate is not None:
+            screen.warn(row.estimate.warnings, f"{row.step}: ")
+    paths: dict[str, Any] = {"csv": str(out / "sweep.csv"), "table": str(out / "sweep.json")}
+    good = [row for row in rows if row.estimate is not None]
+    if good:
+        figure = figures.save(figures.trajectory(rows, title), out / "trajectory.png")
+        paths["figure"] = str(figure)
+    screen.say(f"{len(good)} of {len(rows)} checkpoints; " + ", ".join(paths.values()), "dim")
+    return paths

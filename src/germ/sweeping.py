@@ -1,0 +1,250 @@
+"""Many models, one after another: each a stored run of its own, together a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from germ import hub
+from germ.data import Data, as_data
+from germ.errors import GermError, SamplingFailed
+from germ.losses import resolve_loss
+from germ.measuring import Measurement, measure, run_path
+from germ.posterior import LocalPosterior
+from germ.report import tables
+from germ.setup import AnySampler
+from germ.store import files
+from germ.types import LossFn
+from germ.weights import check_finite
+
+Models = str | Sequence[str] | Iterable[tuple[int | str, nn.Module]]
+
+COLUMNS = (
+    "value", "standard_error", "anchor_loss", "expected_loss", "loss_difference", "rhat", "ess",
+    "virial", "virial_error", "drift", "drift_z", "nbeta", "localization", "num_coordinates",
+    "num_draws", "num_gradients", "acceptance",
+)  # fmt: skip
+"""The numbers of an estimate that a CSV file has a column for."""
+
+
+class Listener:
+    """Is told how a sweep goes along. These methods do nothing: override those you need."""
+
+    def started(self, index: int, total: int, name: str) -> None:
+        """The model `name` is next, after `index` others of `total`."""
+
+    def stage(self, stage: str, done: int, total: int) -> None:
+        """As `germ.sample` tells its `progress`."""
+
+    def finished(self, row: Measurement) -> None:
+        """A model is done."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The table of a sweep.
+
+    Attributes:
+        rows: A measurement per model, in order of training.
+    """
+
+    rows: tuple[Measurement, ...]
+
+    @property
+    def failed(self) -> tuple[Measurement, ...]:
+        """The models without an estimate."""
+        return tuple(row for row in self.rows if row.estimate is None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All rows, for JSON."""
+        return {"rows": [row.to_dict() for row in self.rows]}
+
+    def to_csv(self) -> str:
+        """The table as comma-separated values, one line a model; `value` is λ̂."""
+        text = io.StringIO()
+        head = ["step", "model", "data", "status", *COLUMNS, "warnings", "run"]
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(head)
+        for row in self.rows:
+            found = {} if row.estimate is None else row.estimate.to_dict()
+            numbers = ["" if found.get(name) is None else found[name] for name in COLUMNS]
+            warnings = "; ".join(found.get("warnings", ()))
+            writer.writerow(
+                [row.step, row.model, row.data, row.status, *numbers, warnings, row.run]
+            )
+        return text.getvalue()
+
+    def write(self, folder: str | Path, name: str = "sweep") -> tuple[Path, Path]:
+        """Write `NAME.csv` and `NAME.json`, each in one piece.
+
+        Raises:
+            GermError: If they cannot be written.
+        """
+        folder = Path(folder)
+        paths = folder / f"{name}.csv", folder / f"{name}.json"
+        texts = self.to_csv(), json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+        with files.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for path, text in zip(paths, texts, strict=True):
+                files.write_durable(path, [text.encode()])
+        return paths
+
+    def __str__(self) -> str:
+        """The table as text."""
+        return "\n".join([tables.header("step"), *(tables.line(r, r.step) for r in self.rows)])
+
+
+def sweep(
+    models: Models,
+    data: Any = None,
+    *,
+    loss: str | LossFn | None = None,
+    nbeta: float | str = "auto",
+    localization: float | str = "auto",
+    restrict: Any = None,
+    sampler: str | AnySampler = "auto",
+    folder: str | Path | None = None,
+    drop_failed: bool = False,
+    load: Callable[[str], hub.Loaded] = hub.load,
+    load_data: Callable[[hub.Loaded, Any], Data] = hub.load_data,
+    listener: Listener | None = None,
+    **settings: Any,
+) -> Sweep:
+    """The LLC of many models at the same settings, such as the checkpoints of a training run.
+
+    One that fails is a row that says why, and the others go on. Runs in `folder` that are complete
+    are used again and those that were interrupted go on, so the same call extends a sweep.
+
+    Args:
+        models: A pattern or several (`germ.checkpoints.expand`), or pairs (step, module).
+        data: A name as for `germ.hub.load_data`, data, or None for what comes with the model.
+        loss: By default the one that comes with the model.
+        nbeta: nβ, as for `germ.LocalPosterior.from_model`.
+        localization: γ, likewise.
+        restrict: Which weights move, likewise.
+        sampler: As for `germ.sample`.
+        folder: Where the runs are kept; None keeps them in memory until they are measured.
+        drop_failed: Leave out chains that failed, and say so, instead of failing the model.
+        load: How a model's name becomes a model; `functools.partial(germ.hub.load, ...)`.
+        load_data: How a data set's name becomes data for a model.
+        listener: Told how it goes along.
+        settings: More arguments of `germ.sample`: chains, draws, warmup, seed, fresh and so on.
+
+    Returns:
+        The table.
+
+    Raises:
+        GermError: There is no such data, a setting is out of range, nothing can be written to
+            `folder`, or no model could be loaded.
+    """
+    targets = _targets(models)
+    listener = listener or Listener()
+    read_data = _DataReader(data, load_data)
+    rows: list[Measurement] = []
+    any_posterior, name_of_data = False, _name_of(data)
+    for index, (step, model) in enumerate(targets):
+        name = model if isinstance(model, str) else str(step)
+        listener.started(index, len(targets), name)
+        run = None
+        try:
+            loaded = _load(model, name, load)
+        except GermError as error:
+            rows.append(Measurement(step, name, name_of_data, f"error: {error}"))
+            listener.finished(rows[-1])
+            continue
+        examples = read_data(loaded)  # Its errors are everybody's: no model would fare better.
+        try:
+            posterior = LocalPosterior.from_model(
+                loaded.model, examples, loss=loss_of(loaded, loss),
+                nbeta=nbeta, localization=localization, restrict=restrict,
+            )  # fmt: skip
+            any_posterior = True
+            if folder is not None:
+                run = run_path(folder, name, posterior, sampler, settings)
+            row = measure(
+                posterior, model=name, data=name_of_data, step=step, sampler=sampler, store=run,
+                drop_failed=drop_failed, progress=listener.stage, **settings,
+            )  # fmt: skip
+        except SamplingFailed as error:
+            row = Measurement(step, name, name_of_data, f"failed: {error}", run=run)
+        except GermError as error:
+            # A full disk, or a setting that the first model already refuses, ends the sweep.
+            if isinstance(error.__cause__, OSError) or not any_posterior:
+                raise
+            row = Measurement(step, name, name_of_data, f"error: {error}", run=run)
+        rows.append(row)
+        listener.finished(row)
+    if not any_posterior:
+        first = rows[0].status.removeprefix("error: ")
+        raise GermError(f"none of {len(rows)} models could be loaded: {first}")
+    return Sweep(tuple(rows))
+
+
+def loss_of(loaded: hub.Loaded, loss: str | LossFn | None) -> LossFn:
+    """The loss asked for, or the one that came with a model.
+
+    Raises:
+        GermError: If there is neither.
+    """
+    if loss is not None:
+        return resolve_loss(loss)
+    if loaded.loss is None:
+        raise GermError(
+            f"{loaded.name} comes without a loss; give one: causal_lm, cross_entropy, mse, bce"
+        )
+    return loaded.loss
+
+
+def _targets(models: Models) -> list[tuple[int | str, str | nn.Module]]:
+    given = [models] if isinstance(models, str) else list(models)
+    if not given:
+        raise GermError("expected at least one model; got none")
+    if all(isinstance(model, str) for model in given):
+        return [*hub.expand([str(model) for model in given])]
+    return [(step, model) for step, model in given]  # type: ignore[misc]
+
+
+def _load(model: str | nn.Module, name: str, load: Callable[[str], hub.Loaded]) -> hub.Loaded:
+    if isinstance(model, str):
+        return load(model)
+    check_finite(model, name)
+    return hub.Loaded(model, name)
+
+
+def _name_of(data: Any) -> str:
+    if data is None:
+        return "its own data"
+    return data if isinstance(data, str | Path) else type(data).__name__
+
+
+class _DataReader:
+    """Data for one model after another, read anew only where a model reads it otherwise."""
+
+    def __init__(self, spec: Any, load: Callable[[hub.Loaded, Any], Data]) -> None:
+        self.spec = spec
+        self.load = load
+        self.read: tuple[Any, Data] | None = None
+
+    def __call__(self, loaded: hub.Loaded) -> Data:
+        if self.spec is not None and not isinstance(self.spec, str | Path):
+            return as_data(self.spec)
+        if loaded.data is not None and self.spec is None:
+            return loaded.data
+        key = (_tokenizer_key(loaded.tokenizer), loaded.context, loaded.vocab)
+        if self.read is None or self.read[0] != key:
+            self.read = key, self.load(loaded, self.spec)
+        return self.read[1]
+
+
+def _tokenizer_key(tokenizer: Any) -> Any:
+    """Equal for tokenizers that encode alike; a tokenizer that cannot be written down is itself."""
+    fast = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    write = getattr(fast, "to_str", None)
+    return (write(), getattr(tokenizer, "eos_token_id", None)) if callable(write) else tokenizer
