@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from germ.store import Run
+from germ.store import Run, series
 
 IDENTITY = {"seed": 0}
 
@@ -106,3 +106,34 @@ def test_a_state_that_cannot_be_stored_leaves_the_last_commit(path, value):
         with pytest.raises(ValueError, match=r"'(state/)?bad' is .*(expected|cannot be stored)"):
             run.commit(2, {"bad": value})
         assert run.last_commit() == (1, {"x": 1})
+
+
+@pytest.mark.parametrize("start", [0, 3, 4])
+def test_ctrl_c_inside_an_append_leaves_whole_rows(path, monkeypatch, start):
+    """Two series, interrupted between them: neither has the row, and the next append fills it."""
+    monkeypatch.setattr(series, "_CHUNK_BYTES", 64)
+    monkeypatch.setattr(series, "_FEWEST_ROWS", 1)
+    append = series.Series.append
+
+    def interrupted_append(self, block, start):
+        if self.spec.name == "b":
+            raise KeyboardInterrupt
+        append(self, block, start)
+
+    with Run.open(path, identity=IDENTITY) as run:
+        if start:
+            rows = losses(2, 0, start)
+            run.append("draws", {"a": rows, "b": -rows}, start=0)
+        monkeypatch.setattr(series.Series, "append", interrupted_append)
+        with pytest.raises(KeyboardInterrupt):
+            run.append("draws", {"a": losses(2, 900, 5), "b": losses(2, 900, 5)}, start=start)
+        monkeypatch.undo()
+        run.commit(start, {})
+    with Run.open(path, identity=IDENTITY) as run:
+        assert run.num_rows("draws") == start
+        rows = losses(2, start, 6)
+        run.append("draws", {"a": rows, "b": -rows}, start=start)
+        run.finish()
+    data = run.read()
+    assert np.array_equal(data["a"], losses(2, 0, start + 6))
+    assert np.array_equal(data["b"], -losses(2, 0, start + 6))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import json
 import os
@@ -20,6 +21,7 @@ import germ
 from germ import store
 from germ.errors import GermError
 from germ.store import Run, files, series
+from germ.store.lock import Lock
 
 IDENTITY = {
     "sampler": {"name": "sgld", "step_size": 1e-3},
@@ -243,6 +245,35 @@ def test_a_run_that_is_let_go_can_be_taken(path):
     (path / ".lock").write_text("12345")  # Of a process that died.
     Run.open(path, identity=IDENTITY).close()
     assert not (path / ".lock").exists()
+
+
+def test_a_lock_on_a_file_that_lost_its_name_is_no_lock(tmp_path, monkeypatch):
+    """The holder before may delete the lock file between the open and the lock of the next."""
+    path, take, num_calls = tmp_path / ".lock", fcntl.flock, 0
+
+    def flock(descriptor: int, operation: int) -> None:
+        nonlocal num_calls
+        num_calls += 1
+        if num_calls == 1:
+            path.unlink()
+        take(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    lock = Lock(path, tmp_path)
+    assert num_calls == 2
+    with pytest.raises(GermError, match=f"is being written by process {os.getpid()}"):
+        Lock(path, tmp_path)
+    lock.release()
+    assert not path.exists()
+
+
+def test_a_file_system_without_locks_is_warned_of(path, monkeypatch):
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.warns(RuntimeWarning, match="has no locks; do not let two processes write one run"):
+        assert finished(path).state == "complete"
 
 
 # Reading what is not right.

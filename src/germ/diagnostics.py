@@ -6,9 +6,9 @@ Effective sample sizes and R̂ are ArviZ's (Vehtari et al. 2021, arXiv 1903.0800
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from arviz_stats.base.array import array_stats
 
 MIN_DRAWS = 4
 """ArviZ needs four draws a chain."""
@@ -60,12 +60,19 @@ def average(series: np.ndarray, *, shared_batches: bool = False) -> Average:
                 error = common
     rhat = float("nan")
     if len(series) > 1:
-        rhat = np.asarray(array_stats.rhat(series, chain_axis=0, draw_axis=1)).item()
+        rhat = np.asarray(_array_stats().rhat(series, chain_axis=0, draw_axis=1)).item()
     return Average(mean, error, ess, rhat)
 
 
+def _array_stats() -> Any:
+    # Imported at first use: with its SciPy parts it would double the time of `import germ`.
+    from arviz_stats.base.array import array_stats
+
+    return array_stats
+
+
 def _ess(series: np.ndarray) -> float:
-    return np.asarray(array_stats.ess(series, chain_axis=0, draw_axis=1, method="mean")).item()
+    return np.asarray(_array_stats().ess(series, chain_axis=0, draw_axis=1, method="mean")).item()
 
 
 @dataclass(frozen=True)

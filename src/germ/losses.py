@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -147,7 +147,7 @@ def resolve_loss(loss: object) -> LossFn:
     origin = getattr(loss, "__module__", "") or ""
     if isinstance(loss, nn.Module) or origin == "torch.nn.functional":
         return supervised(loss)
-    return loss
+    return cast(LossFn, loss)
 
 
 def identify(loss: Callable[..., Any]) -> str:

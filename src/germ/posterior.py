@@ -206,6 +206,18 @@ class LocalPosterior:
             "first_losses": [float(f"{x:.5g}") for x in self._first_losses().tolist()],
         }
 
+    def check_unchanged(self) -> None:
+        """Refuse a model that was trained or loaded anew since the posterior was made.
+
+        Raises:
+            GermError: Its weights are no longer w*.
+        """
+        if not torch.equal(self.coordinates.flatten(self._params), self.anchor):
+            raise GermError(
+                "expected the model's weights as they were when the posterior was made; they "
+                "have changed since: make the posterior again (LocalPosterior.from_model)"
+            )
+
     def _first_losses(self) -> Tensor:
         # An eighth of a glance at the function itself: settings that live in neither weights nor
         # structure (a scale held as a plain attribute, a closure) change these.

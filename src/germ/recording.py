@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from germ.errors import GermError, Status
 from germ.gradients import Evaluation
@@ -94,7 +95,10 @@ class Recorder:
             positions = [p for state in states for p in state.position]
             for name, function in self.traced.items():
                 values = [self.posterior.apply(p, function).detach() for p in positions]
-                self._rows.setdefault(name, []).append([torch.stack(values)])
+                stacked = torch.stack(values)
+                if stacked.dtype in (torch.bfloat16, torch.float16):
+                    stacked = stacked.float()  # NumPy and Zarr have no bfloat16
+                self._rows.setdefault(name, []).append([stacked])
             for name, (function, accumulator) in self.folded.items():
                 for chain, p in enumerate(positions):
                     value = self.posterior.apply(p, function)
@@ -174,12 +178,25 @@ class Recorder:
             self.summaries[key] = kind(**fields)
 
 
-def observables_identity(observables: Observables) -> dict[str, list[str]]:
-    """What tells these observables from others: name, function, and how it is folded."""
+def observables_identity(
+    posterior: LocalPosterior, observables: Observables
+) -> dict[str, dict[str, Any]]:
+    """What tells these observables from others: function, how it is folded, and values at w*.
+
+    The values tell apart functions of one text that close over different things.
+    """
     found = {}
     for name, observable in observables.items():
         function, *fold = observable if isinstance(observable, tuple) else (observable,)
-        found[name] = [identify(function), *map(repr, fold)]
+        with torch.no_grad():
+            leaves = pytree.tree_leaves(posterior.apply(posterior.anchor, function))
+        flat = torch.cat([leaf.detach().double().reshape(-1).cpu() for leaf in leaves])
+        glance = [flat.mean(), flat.norm(), *flat[:2], *flat[-2:]]
+        found[name] = {
+            "function": identify(function),
+            "fold": [repr(part) for part in fold],
+            "at_anchor": [f"{x:.5g}" for x in torch.stack(glance).tolist()],
+        }
     return found
 
 

@@ -92,6 +92,7 @@ def sample(
         GermError: A setting is out of range.
         SamplingFailed: A chain became NaN, diverged or got stuck, and `throw` is true.
     """
+    posterior.check_unchanged()
     if batch_size is None:
         batch_size = auto_batch_size(posterior)
     plan = Plan(
@@ -116,7 +117,7 @@ def sample(
                 "posterior": posterior.identity(),
                 "sampler": identity,
                 "plan": plan.identity(),
-                "observables": observables_identity(observables),
+                "observables": observables_identity(posterior, observables),
             },
             fresh=fresh,
             resume=resume,

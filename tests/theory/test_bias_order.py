@@ -15,13 +15,13 @@ import torch
 from scipy.integrate import quad
 from scipy.interpolate import CubicSpline
 
-from germ.samplers import SGLD, Diagonal, LeimkuhlerMatthews
+from germ.samplers import SGLD, LeimkuhlerMatthews
 
-GRID = np.linspace(-6.0, 6.0, 161)
+GRID = np.linspace(-6.0, 6.0, 241)
+MIDDLE = slice(60, 181)
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(12)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
-LADDER = (0.05, 0.1, 0.2)
-SCALE = Diagonal(torch.tensor([0.5], dtype=torch.float64))
+LADDER = (0.1, 0.2)
 
 OBSERVED = {"w": lambda w: w, "w²": lambda w: w**2}
 
@@ -50,28 +50,27 @@ def stationary(sampler: Any, f: Any) -> float:
     then = sampler.step(state, grad(position), noise).position.numpy().reshape(grids[0].shape)
     then = then.clip(GRID[0], GRID[-1])  # the grid's ends are exp(−20) away from anything
     value = np.repeat(f(GRID)[:, None], len(old), axis=1)
-    while np.ptp(value[40:121]) > 1e-10:
+    while np.ptp(value[MIDDLE]) > 1e-9:
         # The noise of this step is what the next state remembers.
         columns = value.T if remembers else [value[:, 0]] * len(NODES)
         value = sum(
             weight * CubicSpline(GRID, column)(then[:, :, k])
             for k, (weight, column) in enumerate(zip(WEIGHTS, columns, strict=True))
         )
-    return float(value[80, 0])
+    return float(value[MIDDLE].mean())
 
 
 @pytest.mark.parametrize("observed", OBSERVED)
-@pytest.mark.parametrize("metric", [None, SCALE], ids=["plain", "diagonal"])
 @pytest.mark.parametrize(("kind", "order"), [(SGLD, 1), (LeimkuhlerMatthews, 2)])
-def test_bias_falls_with_the_order_of_the_sampler(kind, order, metric, observed):
+def test_bias_falls_with_the_order_of_the_sampler(kind, order, observed):
     f = OBSERVED[observed]
-    biases = np.array([stationary(kind(eps, metric), f) - exact(f) for eps in LADDER])
-    slopes = np.diff(np.log(np.abs(biases))) / np.diff(np.log(LADDER))
-    np.testing.assert_allclose(slopes, order, atol=0.15)
+    small, large = (abs(stationary(kind(eps), f) - exact(f)) for eps in LADDER)
+    assert small > 1e-6, "smaller than the error of this calculation"
+    assert np.log2(large / small) == pytest.approx(order, abs=0.15)
 
 
 def test_the_second_order_sampler_is_better_where_it_matters():
-    """At ε·a = 0.6 at most, a step that one would take."""
+    """At ε·a of 0.6 at most, a step that one would take."""
     f = OBSERVED["w²"]
     sgld, lm = (abs(stationary(kind(0.2), f) - exact(f)) for kind in (SGLD, LeimkuhlerMatthews))
-    assert 1e-5 < lm < sgld / 500
+    assert lm < sgld / 500

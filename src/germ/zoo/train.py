@@ -53,17 +53,17 @@ class TrainSettings:
         seed: of the first weights and of the batches.
     """
 
-    num_steps: int = 15_000
-    batch_size: int = 32
-    lr: float = 6e-3
-    warmup: int = 200
-    weight_decay: float = 0.05
+    num_steps: int = 20_000
+    batch_size: int = 16
+    lr: float = 4.5e-3
+    warmup: int = 300
+    weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.99
     clip: float = 1.0
     num_checkpoints: int = 32
-    eval_every: int = 500
-    eval_windows: int = 64
+    eval_every: int = 1000
+    eval_windows: int = 32
     bf16: bool = False
     seed: int = 0
 
