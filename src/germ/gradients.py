@@ -13,6 +13,7 @@ C chains cost C + 1 gradients a step. Integrators live elsewhere and know nothin
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -96,7 +97,10 @@ def losses_and_grad(
         torch.func.grad_and_value(mean_loss, has_aux=True),
         in_dims=(0, 0 if own_batches else None),
     )
-    grads, (_, losses) = vectorized(positions.detach(), batch)
+    with warnings.catch_warnings():
+        # Kernels without a batching rule run chain by chain: slower, not wrong.
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        grads, (_, losses) = vectorized(positions.detach(), batch)
     return losses, grads.detach()
 
 
@@ -180,6 +184,8 @@ class Gradients:
         seed: The run's seed: batches are keyed by (seed, step), or (seed, chain, step).
         estimate: `"anchored"` or `"minibatch"`.
         shared: Whether all chains see the same batch at a step.
+        together: Whether all chains come in one call. Then w* joins them there, and what lies below
+            the lowest moving layer is computed once for all.
         num_gradients: Gradients of a batch evaluated so far.
     """
 
@@ -189,6 +195,7 @@ class Gradients:
     seed: int
     estimate: str = "anchored"
     shared: bool = True
+    together: bool = False
     num_gradients: int = 0
 
     def __post_init__(self) -> None:
@@ -227,7 +234,7 @@ class Gradients:
         return self._at_anchor(batch, losses, own=True)
 
     def _at_anchor(self, batch: Batch, losses: Tensor, *, own: bool) -> BatchAtAnchor:
-        if self.estimate == "minibatch":
+        if self.estimate == "minibatch" or (self.together and not own):
             return BatchAtAnchor(batch, losses, None, own)
         num = len(losses) if own else 1
         anchor = self.posterior.anchor.expand(num, -1)
@@ -242,14 +249,20 @@ class Gradients:
         −(∇L_B(w*) − ∇L_n(w*))·(w − w*), whose mean over batches is zero.
         """
         posterior = self.posterior
-        losses, grad = losses_and_grad(posterior, positions, drawn.batch, own_batches=drawn.own)
-        self.num_gradients += len(positions)
+        at_anchor = drawn.grad
+        joined = positions
+        if at_anchor is None and self.estimate == "anchored" and not self.full_batch:
+            joined = torch.cat([positions, posterior.anchor[None]])
+        losses, grad = losses_and_grad(posterior, joined, drawn.batch, own_batches=drawn.own)
+        self.num_gradients += len(joined)
+        if len(joined) > len(positions):
+            losses, grad, at_anchor = losses[:-1], grad[:-1], grad[-1]
         losses = losses.double()
         difference = (losses - drawn.losses.to(losses.device)).mean(1)
         displacement = positions - posterior.anchor
-        if drawn.grad is not None:
+        if at_anchor is not None:
             assert self.anchor.grad is not None
-            correction = drawn.grad - self.anchor.grad
+            correction = at_anchor - self.anchor.grad
             grad = grad - correction
             difference = difference - (correction * displacement).sum(1, dtype=torch.float64)
         grad = posterior.nbeta * grad + posterior.localization * displacement

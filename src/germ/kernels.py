@@ -134,12 +134,13 @@ def make_kernel(
     batch_size: int,
     gradient: str,
     share_batches: bool,
+    together: bool,
     seed: int,
 ) -> Kernel:
     """The kernel that fits `sampler`."""
     if isinstance(sampler, MetropolisSampler):
         return MetropolisKernel(sampler, FullPotential(posterior, anchor, batch_size), seed)
-    gradients = Gradients(posterior, anchor, batch_size, seed, gradient, share_batches)
+    gradients = Gradients(posterior, anchor, batch_size, seed, gradient, share_batches, together)
     return GradientKernel(sampler, gradients, seed)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -112,12 +112,7 @@ class LocalPosterior:
         data = as_data(data)
         coordinates = select(model, restrict)
         params = dict(model.named_parameters())
-        for name, tensor in [*params.items(), *model.named_buffers()]:
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                raise GermError(
-                    f"expected finite weights; {name} holds NaN or infinite values: "
-                    "the checkpoint is damaged or training diverged"
-                )
+        _refuse_not_finite(params, dict(model.named_buffers()))
         is_lm = loss_fn is causal_lm
         posterior = cls(
             model=model,
@@ -294,6 +289,17 @@ def _auto_nbeta(num_examples: int, is_language_model: bool) -> float:
     if is_language_model:
         return LANGUAGE_MODEL_NBETA
     return num_examples / math.log(num_examples) if num_examples > 2 else 1.0
+
+
+def _refuse_not_finite(params: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> None:
+    for name, tensor in {**params, **buffers}.items():
+        # Attention masks are buffers that may hold infinities; NaN is wrong everywhere.
+        bad = ~tensor.isfinite() if name in params else tensor.isnan()
+        if tensor.is_floating_point() and bad.any():
+            raise GermError(
+                f"expected finite weights; {name} holds NaN or infinite values: "
+                "the checkpoint is damaged or training diverged"
+            )
 
 
 def _number(name: str, value: float | str, auto: float) -> float:

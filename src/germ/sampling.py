@@ -185,6 +185,7 @@ class _Loop:
             batch_size=plan.batch_size,
             gradient=plan.gradient,
             share_batches=plan.share_batches,
+            together=1 < plan.chains <= plan.chains_per_call,
             seed=plan.seed,
         )
         if saved is None:

@@ -21,6 +21,8 @@ MAX_Z = 5.0
 class Quadratic(nn.Module):
     """L(w) = ½ Σ h_i w_i², at its minimum w* = 0."""
 
+    curvature: Tensor
+
     def __init__(self) -> None:
         """Stand at the minimum."""
         super().__init__()

@@ -221,7 +221,7 @@ def _load(model: str | nn.Module, name: str, load: Callable[[str], hub.Loaded]) 
 def _name_of(data: Any) -> str:
     if data is None:
         return "its own data"
-    return data if isinstance(data, str | Path) else type(data).__name__
+    return str(data) if isinstance(data, str | Path) else type(data).__name__
 
 
 class _DataReader:

@@ -28,8 +28,8 @@ germ sweep 'RUN/*' --data FILE     every checkpoint of a training run
 Runs are saved as they go: the same command goes on where it was stopped.
 """
 
-EPILOG = """Exit codes: 0 all is well; 1 a bug in germ, or something that doctor found broken; 2 yours
-to mend, said in one line; 3 sampling failed, or some models of a sweep did; 130 interrupted (143
+EPILOG = """Exit codes: 0 all is well; 1 a bug in germ, or what doctor found broken; 2 yours to
+mend, said in one line; 3 sampling failed, or some models of a sweep did; 130 interrupted (143
 terminated): what was sampled is saved. GERM_DEBUG=1 shows tracebacks."""
 
 

@@ -125,9 +125,25 @@ def resume_command(args: list[str]) -> str:
 
 
 def _interrupted(stop: Interrupted, args: list[str]) -> str:
-    if stop.place is None:
-        return f"interrupted before anything was sampled; start again with: {resume_command(args)}"
-    return f"interrupted; saved in {stop.place}; go on with: {resume_command(args)}"
+    command = resume_command(args)
+    step = None if stop.place is None else _step(stop.place)
+    if stop.place is None or step == 0:
+        return f"interrupted before the first step; start again with: {command}"
+    reached = "" if step is None else f" at step {step:,}"
+    return f"interrupted{reached}; saved in {stop.place}; go on with: {command}"
+
+
+def _step(place: Path) -> int | None:
+    """The step that a run has saved; None for a folder of runs, or if it cannot be told."""
+    if place.suffix != ".zarr":
+        return None
+    from germ.errors import GermError
+    from germ.store import load
+
+    try:
+        return int(load(place).attrs.get("step", 0))
+    except GermError:
+        return 0 if not place.exists() else None
 
 
 def _usage(error: Any) -> str:

@@ -76,7 +76,7 @@ def demo(
             **paths,
         }
     )
-    failed = any(row.estimate is None for row in rows)
+    failed = any(row.estimate is None for row in [*rows, *domains])
     return boundary.FAILED if failed else 0
 
 
@@ -99,9 +99,14 @@ def _domains(
     for name in names:
         spec = f"bundled:{name}"
         row = measure_one(
-            screen, loaded.model, loading.data(loaded, spec), causal_lm, (model, spec), out,
-            Posterior(), sampling, keeping,
-        )  # fmt: skip
+            screen,
+            (model, spec),
+            (loaded.model, loading.data(loaded, spec), causal_lm),
+            out,
+            Posterior(),
+            sampling,
+            keeping,
+        )
         screen.say(tables.line(row, name, width), style_of(row))
         rows.append(row)
     return rows
@@ -111,8 +116,10 @@ def _figures(out: Path, final: Measurement, domains: list[Measurement]) -> dict[
     from germ.report import figures
 
     labels = [row.data.removeprefix("bundled:") for row in domains]
-    drawn = figures.dots(domains, labels, "germ's bundled model, by domain")
-    paths = {"domains": str(figures.save(drawn, out / "domains.png"))}
-    if final.run is not None:
+    paths = {}
+    if any(row.estimate is not None for row in domains):
+        drawn = figures.dots(domains, labels, "germ's bundled model, by domain")
+        paths["domains"] = str(figures.save(drawn, out / "domains.png"))
+    if final.estimate is not None and final.run is not None:
         paths["trace"] = str(draw_trace(final.run))
     return paths

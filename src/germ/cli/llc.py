@@ -75,6 +75,8 @@ def llc(
     """
     from germ.sweeping import loss_of
 
+    from germ.sweeping import loss_of
+
     screen = Screen(json=printing.json)
     names: list[str | None] = [*(data or [None]), *(on or [])]
     place = _place(out, len(names))
@@ -86,43 +88,70 @@ def llc(
             screen.say(f"on {name or 'its own data'}:")
         examples = loading.data(loaded, name)
         row = measure_one(
-            screen, loaded.model, examples, loss, (model, name or examples.describe()),
-            place, posterior, sampling, keeping,
-        )  # fmt: skip
+            screen,
+            (model, name or examples.describe()),
+            (loaded.model, examples, loss),
+            place,
+            posterior,
+            sampling,
+            keeping,
+        )
         rows.append(row)
-        assert row.estimate is not None and row.run is not None
+        if row.estimate is None:
+            boundary.say(f"{row.status}. What it did: germ show {row.run} --figure")
+            continue
         screen.estimate(row.estimate, where(row))
-        if figure:
+        if figure and row.run is not None:
             screen.say(f"  figure: {draw_trace(row.run)}", "dim")
     screen.emit({"command": "llc", "model": model, "runs": [row.to_dict() for row in rows]})
-    return 0
+    return boundary.FAILED if any(row.estimate is None for row in rows) else 0
 
 
 def measure_one(
     screen: Screen,
-    module: Any,
-    examples: Any,
-    loss: Any,
     names: tuple[str, str],
+    what: tuple[Any, Any, Any],
     place: Path,
     posterior: Posterior,
     sampling: Sampling,
     keeping: Keeping,
 ) -> Measurement:
-    """Sample one posterior under a progress bar; `place` is a run, or a folder for it."""
-    import germ
-    from germ.measuring import measure, run_path
+    """Sample one posterior under a progress bar; if a chain fails, the status says so.
 
+    Args:
+        screen: Where the bar goes.
+        names: Of the model and of the data.
+        what: The model, its data and its loss.
+        place: The run, or a folder for it.
+        posterior: Options.
+        sampling: Options.
+        keeping: Options.
+    """
+    import germ
+    from germ.measuring import Measurement, measure, run_path
+
+    module, examples, loss = what
     local = germ.LocalPosterior.from_model(module, examples, loss=loss, **posterior.settings())
     sampler, settings = sampling.make(), sampling.settings()
     run = place
     if place.suffix != ".zarr":
         run = run_path(place, names[0], local, sampler, settings)
+    model, data = names
     with boundary.interruptible(run), screen.progress(sampling.num_steps_after_warmup) as bars:
-        return measure(
-            local, model=names[0], data=names[1], sampler=sampler, store=run,
-            drop_failed=keeping.drop_failed, progress=bars.stage, **settings, **keeping.settings(),
-        )  # fmt: skip
+        try:
+            return measure(
+                local,
+                model=model,
+                data=data,
+                sampler=sampler,
+                store=run,
+                drop_failed=keeping.drop_failed,
+                progress=bars.stage,
+                **settings,
+                **keeping.settings(),
+            )
+        except germ.SamplingFailed as error:
+            return Measurement(model, model, data, f"failed: {error}", run=run)
 
 
 def where(row: Measurement) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json as json_format
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from germ.cli import boundary
 from germ.cli.grouping import grouped
 from germ.cli.llc import draw_trace
 from germ.cli.options import Printing
@@ -56,7 +58,7 @@ def _show_run(screen: Screen, path: Path, figure: bool) -> None:
         found["step"] = attrs.get("step", 0)
         screen.say(
             f"interrupted at step {found['step']:,}, with {num_draws:,} draws a chain; "
-            f"go on with: {sessions[-1]['command']}",
+            f"go on with: {_command(sessions[-1])}",
             "yellow",
         )
     else:
@@ -65,7 +67,7 @@ def _show_run(screen: Screen, path: Path, figure: bool) -> None:
             estimate = germ.llc(samples, drop_failed=True)
             found["estimate"] = estimate.to_dict()
             screen.estimate(estimate, f"run: {path}")
-            _chains(screen, estimate)
+            _chains(screen, samples, estimate)
         else:
             screen.say(f"failed: {attrs.get('reason', '')}", "red")
         _statuses(screen, attrs["statuses"])
@@ -76,11 +78,15 @@ def _show_run(screen: Screen, path: Path, figure: bool) -> None:
     screen.emit(found)
 
 
-def _chains(screen: Screen, estimate: LLC) -> None:
+def _chains(screen: Screen, samples: xr.Dataset, estimate: LLC) -> None:
     screen.say("")
-    screen.say("chain        λ̂", "bold")
+    screen.say("chain        λ̂  virial  distance", "bold")
+    means = samples[["virial", "distance"]].mean("draw")
     for chain, value in zip(estimate.chains, estimate.chain_values, strict=True):
-        screen.say(f"{chain:>5}  {value:>8.4g}")
+        at = means.isel(chain=chain)
+        screen.say(
+            f"{chain:>5}  {value:>8.4g}  {float(at.virial):>6.3f}  {float(at.distance):>8.4g}"
+        )
 
 
 def _statuses(screen: Screen, names: list[str]) -> None:
@@ -100,7 +106,7 @@ def _provenance(
         "made": f"{attrs['created']}, {attrs['seconds']:.0f} s in {len(sessions)} session(s)",
         "by": f"germ {last['germ']}, torch {last['torch']}, python {last['python']}, "
         f"{last.get('device', '?')}",
-        "command": last["command"],
+        "command": _command(last),
         "posterior": f"nβ {posterior['nbeta']:g}, γ {posterior['localization']:g}, "
         f"{posterior['num_coordinates']:,} coordinates, {posterior['num_examples']:,} examples",
         "sampler": _sampler(attrs, identity),
@@ -113,7 +119,15 @@ def _provenance(
     for name, text in lines.items():
         screen.say(f"{name:<10} {text}", "dim")
     for name, reason in attrs.get("reasons", {}).items():
-        screen.say(f"{name:<10} {reason}", "dim")
+        screen.say(f"{'chosen':<10} {name}: {reason}", "dim")
+
+
+def _command(session: dict[str, Any]) -> str:
+    """The command line of a session, as one would type it to go on."""
+    program, *args = shlex.split(session["command"])
+    if Path(program).name != "germ":
+        return session["command"]
+    return boundary.resume_command(args)
 
 
 def _sampler(attrs: dict[str, Any], identity: dict[str, Any]) -> str:

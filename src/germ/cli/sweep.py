@@ -15,6 +15,7 @@ from germ.cli.screen import Screen
 if TYPE_CHECKING:
     from germ.cli.progress import Bars
     from germ.measuring import Measurement
+    from germ.sweeping import Listener
 
 PATTERN_FORMS = (
     "Checkpoints: a folder of them, a glob, NAME@step{0,512,1000}, or 'bundled@*'. Several may be "
@@ -83,31 +84,32 @@ def run_sweep(
         found = sweeping.sweep(
             checkpoints, data, loss=loading.loss, sampler=sampler, folder=out,
             drop_failed=keeping.drop_failed, load=loading.model, load_data=loading.data,
-            listener=Reporter(screen, bars, out), **posterior.settings(), **sampling.settings(),
+            listener=_reporter(screen, bars, out), **posterior.settings(), **sampling.settings(),
             **keeping.settings(),
         )  # fmt: skip
     return found.rows
 
 
-class Reporter:
+def _reporter(screen: Screen, bars: Bars, out: Path) -> Listener:
     """Prints a line for each checkpoint, and keeps the table on disk up to date."""
+    from germ.report import tables
+    from germ.sweeping import Listener, Sweep
 
-    def __init__(self, screen: Screen, bars: Bars, out: Path) -> None:
-        """Print to `screen`, tell `bars`, write to the folder `out`."""
-        self.screen = screen
-        self.started, self.stage = bars.started, bars.stage
-        self.out = out
-        self.rows: list[Measurement] = []
+    rows: list[Measurement] = []
 
-    def finished(self, row: Measurement) -> None:
-        """A checkpoint is done."""
-        from germ.report import tables
-        from germ.sweeping import Sweep
+    class Reporter(Listener):
+        def started(self, index: int, total: int, name: str) -> None:
+            bars.started(index, total, name)
 
-        self.screen.say(tables.line(row, row.step), style_of(row))
-        self.rows.append(row)
-        if self.rows:
-            Sweep(tuple(self.rows)).write(self.out)
+        def stage(self, stage: str, done: int, total: int) -> None:
+            bars.stage(stage, done, total)
+
+        def finished(self, row: Measurement) -> None:
+            screen.say(tables.line(row, row.step), style_of(row))
+            rows.append(row)
+            Sweep(tuple(rows)).write(out)
+
+    return Reporter()
 
 
 def style_of(row: Measurement) -> str | None:

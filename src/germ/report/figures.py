@@ -54,7 +54,7 @@ def trajectory(rows: Sequence[Measurement], title: str = "") -> Figure:
     style: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.3}
     above.plot(x, [e.expected_loss for e in found], color=GREY, label="E[L]", **style)
     above.plot(x, [e.anchor_loss for e in found], color=BLUE, label="L(w*)", **style)
-    above.set_ylabel("loss (nats)")
+    above.set_ylabel("loss")
     above.legend(frameon=False)
     below.plot(x, [e.value for e in found], color=BLUE, linewidth=1.3, zorder=1)
     _estimates(below, x, found)
@@ -87,7 +87,7 @@ def dots(rows: Sequence[Measurement], labels: Sequence[str], title: str = "") ->
     figure = Figure(figsize=(7, 1.4 + 0.42 * len(pairs)), layout="constrained")
     axes = figure.subplots()
     y = np.arange(len(pairs))[::-1]
-    _estimates(axes, [e.value for e in found], found, y=y)
+    _estimates(axes, None, found, y=y)
     for place, estimate in zip(y, found, strict=True):
         label = plus_minus(estimate.value, estimate.standard_error)
         axes.annotate(
@@ -176,21 +176,24 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 
 def _estimates(axes: Axes, x: Any, found: Sequence[LLC], y: Any = None) -> None:
-    """Points with error bars along the axis of λ̂; those with warnings are open and orange."""
+    """Points with error bars along the axis of λ̂; those with warnings are open and orange.
+
+    λ̂ is drawn upwards over `x`, or to the right beside `y`.
+    """
+    values = np.array([estimate.value for estimate in found])
+    errors = np.array([estimate.standard_error for estimate in found])
+    warned = np.array([bool(estimate.warnings) for estimate in found])
+    style: dict[str, Any] = {"fmt": "o", "markersize": 5, "capsize": 3, "linewidth": 1.2}
     for suspect, colour, face in ((False, BLUE, BLUE), (True, ORANGE, "white")):
-        chosen = [i for i, e in enumerate(found) if bool(e.warnings) == suspect]
-        if not chosen:
+        i = np.flatnonzero(warned == suspect)
+        if not i.size:
             continue
-        errors = [found[i].standard_error for i in chosen]
-        values = [found[i].value for i in chosen]
-        along = [np.asarray(x, dtype=float)[i] for i in chosen]
-        places = {"x": along, "y": values, "yerr": errors}
-        if y is not None:
-            places = {"x": values, "y": [float(y[i]) for i in chosen], "xerr": errors}
-        axes.errorbar(
-            **places, fmt="o", color=colour, markerfacecolor=face, markersize=5, capsize=3,
-            linewidth=1.2, zorder=2, label="with warnings" if suspect else None,
-        )  # fmt: skip
+        style |= {"color": colour, "markerfacecolor": face, "zorder": 2}
+        style["label"] = "with warnings" if suspect else None
+        if y is None:
+            axes.errorbar(np.asarray(x)[i], values[i], yerr=errors[i], **style)
+        else:
+            axes.errorbar(values[i], np.asarray(y)[i], xerr=errors[i], **style)
         if suspect:
             axes.legend(frameon=False, fontsize=8)
 
@@ -200,15 +203,20 @@ def _place_steps(axes: Axes, steps: Sequence[int | str]) -> np.ndarray:
     if not all(isinstance(step, int) for step in steps):
         axes.set_xticks(range(len(steps)), [str(step) for step in steps], rotation=30, ha="right")
         return np.arange(len(steps))
-    x = np.array(steps)
+    x = np.array(steps, dtype=float)
     positive = x[x > 0]
-    if positive.size and positive.max() > 20 * positive.min():
-        # Linear up to the first step after 0, so that 0 has a place a decade before it.
-        axes.set_xscale("symlog", linthresh=float(positive.min()))
-        axes.set_xlim(left=0 if (x == 0).any() else float(positive.min()) * 0.8)
-        if (x == 0).any():
-            axes.set_xlim(left=-0.15 * float(positive.min()))
-    return x
+    if not positive.size or positive.max() < 20 * positive.min():
+        return x
+    # A logarithm has no place for step 0: it goes half a decade before the first step.
+    first, last = np.log10(positive.min()), np.log10(positive.max())
+    decades = np.arange(np.ceil(first - 0.01), np.floor(last + 0.01) + 1)
+    ticks = {place: f"{10**place:,.0f}" for place in decades}
+    if (x == 0).any():
+        ticks = {first - 0.5: "0", **ticks}
+    axes.set_xticks(list(ticks), list(ticks.values()))
+    minor = np.add.outer(np.arange(first // 1, last + 1), np.log10(np.arange(2, 10))).ravel()
+    axes.set_xticks(minor[(minor >= first) & (minor <= last)], minor=True)
+    return np.where(x > 0, np.log10(np.maximum(x, 1e-300)), first - 0.5)
 
 
 def _resolution(label: str, found: Sequence[LLC]) -> str:

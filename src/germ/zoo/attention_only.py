@@ -95,10 +95,10 @@ class Attention(nn.Module):
         v = self._heads(self.v(x))
         # Written out rather than F.scaled_dot_product_attention: the pattern is wanted, the fused
         # kernel has no fast path under torch.func.vmap on CPU, and at this size it is no faster.
-        scores = q @ k.transpose(-2, -1) / math.sqrt(self.d_head)
-        tokens = x.shape[-2]
-        future = torch.ones(tokens, tokens, dtype=torch.bool, device=x.device).triu(1)
-        pattern = scores.masked_fill(future, -math.inf).softmax(-1)
+        scores = (q / math.sqrt(self.d_head)) @ k.transpose(-2, -1)
+        # Added, not filled in: masked_fill was the slowest operation of the whole model on CPU.
+        future = torch.full(scores.shape[-2:], -math.inf, dtype=scores.dtype, device=x.device)
+        pattern = (scores + future.triu(1)).softmax(-1)
         mixed = (pattern @ v).transpose(-3, -2).flatten(-2)  # heads side by side again
         return self.o(mixed), pattern
 

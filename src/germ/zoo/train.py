@@ -53,7 +53,7 @@ class TrainSettings:
         seed: of the first weights and of the batches.
     """
 
-    num_steps: int = 20_000
+    num_steps: int = 12_000
     batch_size: int = 16
     lr: float = 4.5e-3
     warmup: int = 300
