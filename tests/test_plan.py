@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.support import net_data, net_posterior
 from torch import Tensor, nn
 
 import germ
 from germ.errors import GermError
 from germ.plan import Plan, auto_batch_size, auto_chains_per_call, can_vectorize
 from germ.samplers import SGLD
-from tests.support import net_data, net_posterior
 
 SETTINGS: dict[str, Any] = {
     "chains": 5, "draws": 10, "warmup": 7, "thin": 3, "batch_size": 4,

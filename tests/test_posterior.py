@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.support import Net, copy_of, flat_weights, net_data, net_posterior
 from torch import Tensor, nn
 
 import germ
 from germ.errors import GermError
 from germ.posterior import LocalPosterior
-from tests.support import Net, copy_of, flat_weights, net_data, net_posterior
+from germ.samplers import SGLD
 
 
 def from_net(model: nn.Module, data: Any = None, **settings: Any) -> LocalPosterior:
@@ -106,14 +107,30 @@ def test_the_dropout_of_a_recurrent_layer_is_refused():
     from_net(Recurrent().eval(), data)
 
 
-@pytest.mark.parametrize("where", ["outer.bias", "offset"])
-@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [("outer.bias", math.nan), ("outer.bias", -math.inf), ("offset", math.nan)],
+)
 def test_weights_and_buffers_that_are_not_finite_are_named(where, value):
     model = Net()
-    with torch.no_grad():
-        model.state_dict()[where][1] = value
+    model.state_dict()[where][1] = value
     with pytest.raises(GermError, match=where.replace(".", r"\.")):
         from_net(model)
+
+
+def test_an_infinite_buffer_is_a_mask_and_welcome():
+    model = Net()
+    model.register_buffer("mask", torch.tensor([0.0, -math.inf]))
+    from_net(model)
+
+
+def test_a_model_that_changed_since_is_refused():
+    """Half of the weights would be new and half of them old."""
+    posterior = net_posterior()
+    with torch.no_grad():
+        posterior.model.head.bias += 1e-3  # type: ignore[union-attr, operator]
+    with pytest.raises(GermError, match="changed"):
+        germ.sample(posterior, SGLD(1e-3), chains=1, draws=4)
 
 
 def mean_loss(model: nn.Module, batch: Any) -> Tensor:

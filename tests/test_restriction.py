@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.support import Net
 from torch import nn
 
 from germ.errors import GermError
 from germ.restriction import select
-from tests.support import Net
 
 
 class Block(nn.Module):

@@ -179,6 +179,22 @@ def test_only_committed_rows_are_read_and_kept(path, small_chunks):
     assert np.array_equal(run.read()["loss"], expected)
 
 
+def test_what_no_commit_knows_is_swept_away(path, small_chunks):
+    with Run.open(path, identity=IDENTITY) as run:
+        run.append("draws", {"loss": losses(2, 0, 9)}, start=0)
+        run.commit(9, {})
+        run.append("warmup", {"other": losses(2, 0, 9)}, start=0)
+        run.append("draws", {"loss": losses(2, 9, 9)}, start=9)
+    (path / ".state.safetensors.tmp").write_bytes(b"half a commit")
+    (path / "loss" / "c.0.9.tmp").write_bytes(b"half a chunk")
+    assert (path / "warmup_other").exists() and (path / "loss" / "c.0.3").exists()
+    with Run.open(path, identity=IDENTITY) as run:
+        assert listing(path).keys() == {
+            "zarr.json", ".lock", ".state.safetensors",
+            "loss/zarr.json", "loss/c.0.0", "loss/c.0.1",
+        }  # fmt: skip
+
+
 def test_the_state_of_a_commit_comes_back(path):
     torch.manual_seed(0)
     square = torch.randn(3, 3)

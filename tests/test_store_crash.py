@@ -216,8 +216,8 @@ def replace(folder: Path) -> dict[str, str]:
     outcome = {}
     olds = [*copies_of(folder / "old.zarr", folder / "olds", seed=1), folder / "old.zarr"]
     interrupted = next(path for path in reversed(olds) if (path / ".state.safetensors").exists())
-    for old, every in ((olds[-1], 1), (interrupted, 3)):
-        for path in copies_of(old, folder / f"copies-{old.stem}", fresh=True)[:45:every]:
+    for old, num_kills in ((olds[-1], 45), (interrupted, 15)):
+        for path in copies_of(old, folder / f"copies-{old.stem}", fresh=True)[:num_kills]:
             try:
                 found = f"old {look(path, 1)}"
             except GermError as error:

@@ -26,6 +26,11 @@ class Kernel(Protocol):
         """Gradients of a batch evaluated so far."""
         ...
 
+    @property
+    def has_shared_noise(self) -> bool:
+        """Whether chains see the same minibatches, so that their errors are correlated."""
+        ...
+
     def start(self, positions: Positions) -> Any:
         """The state of chains at `positions`."""
         ...
@@ -57,6 +62,11 @@ class GradientKernel:
     def num_gradients(self) -> int:
         """Gradients of a batch evaluated so far."""
         return self.gradients.num_gradients
+
+    @property
+    def has_shared_noise(self) -> bool:
+        """Whether chains see the same minibatches."""
+        return self.gradients.shared and not self.gradients.full_batch
 
     def start(self, positions: Positions) -> Any:
         """The state of chains at `positions`."""
@@ -92,6 +102,11 @@ class MetropolisKernel:
     def num_gradients(self) -> int:
         """Gradients of a batch evaluated so far."""
         return self.potential.num_gradients
+
+    @property
+    def has_shared_noise(self) -> bool:
+        """False: the data are always all the data."""
+        return False
 
     def start(self, positions: Positions) -> Any:
         """The state of chains at `positions`, their potential known."""

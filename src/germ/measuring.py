@@ -12,6 +12,7 @@ from germ import fingerprint
 from germ.errors import GermError, SamplingFailed, Status
 from germ.estimate.llc import LLC, llc
 from germ.posterior import LocalPosterior
+from germ.recording import observables_identity
 from germ.sampling import sample
 from germ.setup import AnySampler, Progress, sampler_identity
 from germ.store import files, reading
@@ -131,7 +132,7 @@ def run_path(
         "posterior": posterior.identity(),
         "sampler": sampler_identity(sampler),
         "settings": {name: value for name, value in settings.items() if name not in ways},
-        "observables": sorted(settings.get("observables") or ()),
+        "observables": observables_identity(posterior, settings.get("observables") or {}),
     }
     return Path(folder) / f"{file_stem(model)}-{fingerprint.of_json(key)[:8]}.zarr"
 

@@ -204,6 +204,8 @@ class _Loop:
     def go(self) -> None:
         """Every step that is left, in blocks, with a commit now and then."""
         plan = self.plan
+        if self.step == 0 and self.sink.durable:
+            self._commit()  # the set-up, which on a large model took minutes
         last_commit, interval = time.monotonic(), COMMIT_SECONDS
         while self.step < plan.num_steps:
             # A block never straddles the end of warmup: its rows go to one series.
@@ -251,6 +253,8 @@ class _Loop:
             self.recorder.row(evaluations, self.states)
         if phase == "draws" and plan.is_draw(step):
             self.recorder.observe(self.states)
+        if step == plan.num_steps - 1:
+            return  # nothing will be seen of where it would lead
         self.states = [
             self.kernel.advance(state, evaluation, step, chains)
             for state, evaluation, chains in zip(self.states, evaluations, plan.groups, strict=True)
@@ -295,9 +299,7 @@ class _Loop:
             "sampler": type(self.setup.sampler).__name__,
             "step_size": float(getattr(self.setup.sampler, "step_size", float("nan"))),
             "reasons": self.setup.reasons,
-            "shared_batches": bool(
-                plan.share_batches and plan.batch_size < posterior.data.num_examples
-            ),
+            "shared_batches": self.kernel.has_shared_noise,
             "batch_size": plan.batch_size,
             "gradient": plan.gradient,
             "thin": plan.thin,

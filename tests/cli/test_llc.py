@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 
 import numpy as np
+from tests.cli.support import FAST, SHORT, call, call_json
 
 import germ
-from tests.cli.conftest import FAST, call, call_json
 
 
 def test_a_function_becomes_a_stored_run_and_an_estimate(folder):
-    found = call_json("llc", "toys.py:toy", *FAST)
+    found = call_json("llc", "toys.py:toy", *SHORT)
     (run,) = found["runs"]
     samples = germ.load(run["run"])
     assert dict(samples.sizes) == {"chain": 2, "draw": 8, "warmup_step": 2}
@@ -37,12 +37,14 @@ def test_a_person_reads_the_result_in_the_first_line_and_where_the_run_is(folder
     assert "ESS" in result.stdout and "⚠" in result.stdout  # eight draws are too few
     assert result.stderr == ""
     assert (folder / "mine.png").read_bytes().startswith(b"\x89PNG")
-    assert "stored result: mine.zarr" in call("llc", "toys.py:toy", *FAST, "--out", "mine.zarr").stdout
+    assert (
+        "stored result: mine.zarr" in call("llc", "toys.py:toy", *FAST, "--out", "mine.zarr").stdout
+    )
 
 
 def test_options_reach_the_posterior_and_the_sampler(folder):
     call_json(
-        "llc", "toys.py:toy", *FAST, "--out", "run.zarr", "--restrict", "weight", "--nbeta", "7",
+        "llc", "toys.py:toy", *SHORT, "--out", "run.zarr", "--restrict", "weight", "--nbeta", "7",
         "--localization", "2.5", "--sampler", "sgld", "--step-size", "1e-3", "--gradient",
         "minibatch", "--batch-size", "10", "--thin", "3", "--seed", "5",
     )  # fmt: skip
@@ -61,7 +63,7 @@ def test_samplers_by_name(folder):
     kinds = {}
     for name, more in (("lm", ()), ("mala", ()), ("hmc", ("--leapfrog-steps", "2"))):
         out = folder / f"{name}.zarr"
-        call_json("llc", "toys.py:toy", *FAST, "--sampler", name, "--step-size", "1e-2", *more,
+        call_json("llc", "toys.py:toy", *SHORT, "--sampler", name, "--step-size", "1e-2", *more,
                   "--out", out)  # fmt: skip
         sampler = json.loads(germ.load(out).attrs["identity"])["sampler"]
         kinds[name] = sampler["name"], sampler.get("num_leapfrog_steps")
@@ -81,7 +83,7 @@ def test_several_data_sets_make_a_run_each(folder):
 
 
 def test_a_failed_run_is_exit_code_3_and_stays_to_be_looked_at(folder):
-    result = call("llc", "toys.py:runaway", *FAST, "--sampler", "sgld", "--step-size", "10")
+    result = call("llc", "toys.py:runaway", *SHORT, "--sampler", "sgld", "--step-size", "10")
     assert result.exit_code == 3
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
@@ -90,7 +92,9 @@ def test_a_failed_run_is_exit_code_3_and_stays_to_be_looked_at(folder):
     shown = call("show", run)
     assert shown.exit_code == 0
     assert "failed" in shown.stdout
-    again = call("llc", "toys.py:runaway", *FAST, "--sampler", "sgld", "--step-size", "10", "--json")
+    again = call(
+        "llc", "toys.py:runaway", *SHORT, "--sampler", "sgld", "--step-size", "10", "--json"
+    )
     assert again.exit_code == 3
     (told,) = json.loads(again.stdout)["runs"]
     assert told["estimate"] is None and told["status"].startswith("failed: ")

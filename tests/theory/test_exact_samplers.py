@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
+from tests.support import assert_mean
 from torch import Tensor, nn
 
 import germ
 from germ.gradients import FullPotential, anchor_pass
 from germ.samplers import HMC, MALA, Diagonal
-from tests.support import assert_mean
 
 CHAINS = 512
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from tests.support import Quadratic, assert_mean, quadratic_loss, quadratic_posterior
 from torch import nn
 
 import germ
 from germ.samplers import HMC, MALA, SGLD, Diagonal, LeimkuhlerMatthews
-from tests.support import Quadratic, assert_mean, quadratic_loss, quadratic_posterior
 
 CURVATURES = (0.1, 1.0, 5.0)
 NBETA, LOCALIZATION = 30.0, 5.0
@@ -170,12 +170,17 @@ def test_a_restricted_quadratic(restrict, block):
 
 def test_the_llc_of_a_quadratic_does_not_depend_on_its_units():
     """Loss × c with nβ / c is the same posterior, and the same λ̂, to rounding."""
-    one = quadratic_posterior(CURVATURES, nbeta=NBETA, localization=LOCALIZATION, dtype=torch.double)
+    one = quadratic_posterior(
+        CURVATURES, nbeta=NBETA, localization=LOCALIZATION, dtype=torch.double
+    )
     model = Quadratic([7 * h for h in CURVATURES], dtype=torch.double)
     seven = germ.LocalPosterior.from_model(
         model, torch.zeros(1, 3).double(), loss=quadratic_loss,
         nbeta=NBETA / 7, localization=LOCALIZATION,
     )  # fmt: skip
     settings = {"chains": 2, "draws": 50, "warmup": 20}
-    left, right = germ.sample(one, SGLD(0.01), **settings), germ.sample(seven, SGLD(0.01), **settings)
+    left, right = (
+        germ.sample(one, SGLD(0.01), **settings),
+        germ.sample(seven, SGLD(0.01), **settings),
+    )
     np.testing.assert_allclose(lambda_hat(left), lambda_hat(right), rtol=1e-9, atol=1e-12)

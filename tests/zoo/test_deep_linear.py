@@ -61,8 +61,8 @@ def test_the_truth_has_the_rank_and_singular_values_asked_for():
     values = torch.linalg.svdvals(truth.product().detach())
     torch.testing.assert_close(values[:3], torch.tensor([4.0, 1.0, 0.25]))
     assert values[3:].max() < 1e-5
-    for layer in truth.layers:
-        assert torch.linalg.matrix_rank(layer.weight.detach(), atol=1e-4) == 3
+    for weight in truth.parameters():
+        assert torch.linalg.matrix_rank(weight.detach(), atol=1e-4) == 3
 
 
 def hessian_rank(weights, target):
@@ -84,14 +84,14 @@ def hessian_rank(weights, target):
 def test_the_truth_is_at_the_most_singular_point(widths, rank):
     """The Hessian has rank r(H_0 + H_L − r), the least on the fibre; all else is flat."""
     truth = singular_truth(widths, rank, seed=0)
-    weights = [layer.weight.detach() for layer in truth.layers]
+    weights = [weight.detach() for weight in truth.parameters()]
     target = truth.product().detach()
     assert hessian_rank(weights, target) == rank * (widths[0] + widths[-1] - rank)
 
 
 def test_elsewhere_on_the_fibre_there_is_more_curvature():
     truth = singular_truth([4, 3, 5], 1, seed=0)
-    first, last = (layer.weight.detach() for layer in truth.layers)
+    first, last = (weight.detach() for weight in truth.parameters())
     # Where the last layer is blind, the first may be anything.
     blind = torch.linalg.svd(last)[2][1:].sum(0)[:, None]
     target = truth.product().detach()

@@ -20,6 +20,7 @@ from germ.zoo.train import (
     evaluate,
     fit,
     learning_rate,
+    main,
     read_streams,
 )
 
@@ -132,9 +133,23 @@ def test_script_trains_on_given_text(tmp_path):
     assert (tmp_path / "run" / bundled.checkpoint_name(3)).exists()
 
 
+def test_script_answers_bad_input_in_one_line(tmp_path, monkeypatch, capsys):
+    missing = tmp_path / "missing.txt"
+    arguments = ["train", "--out", str(tmp_path / "run"), "--text", str(missing)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: cannot read text from {missing}")
+    assert not (tmp_path / "run").exists()
+
+
 def test_unreadable_text_is_named(tmp_path):
     with pytest.raises(GermError, match=r"nothing\.txt"):
         read_streams([tmp_path / "nothing.txt"], bundled.tokenizer())
+    (tmp_path / "same.txt").write_text("x" * 100)
+    with pytest.raises(GermError, match="called 'same'"):
+        read_streams([tmp_path / "same.txt"] * 2, bundled.tokenizer())
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     with pytest.raises(GermError, match=r"latin\.txt.*utf-8"):
         read_streams([tmp_path / "latin.txt"], bundled.tokenizer())

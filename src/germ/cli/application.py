@@ -51,7 +51,7 @@ class Germ(TyperGroup):
         return code
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; Ctrl-C becomes an exception of ours before Typer makes it its own."""
+        """Run a command; what interrupts it becomes ours before Typer makes it its own."""
         with boundary.interruptible():
             return super().invoke(ctx)
 
@@ -72,12 +72,13 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         from importlib import metadata
 
         print(f"germ {metadata.version('germ')}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

@@ -8,6 +8,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,6 +30,10 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: a run saves itself as at Ctrl-C."""
 
 
+class NobodyReads(Exception):
+    """Whoever read our output is gone, as `head` is after ten lines."""
+
+
 def terminate(number: int, frame: FrameType | None) -> None:
     """The handler of SIGTERM."""
     raise Terminated
@@ -39,6 +44,8 @@ def interruptible(place: Path | None = None) -> Iterator[None]:
     """Inside, an interruption is told with the place where the sampled is saved."""
     try:
         yield
+    except BrokenPipeError as error:
+        raise NobodyReads from error  # Typer would make it its own, with exit code 1.
     except KeyboardInterrupt as stop:
         code = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
         raise Interrupted(place, code) from stop
@@ -63,18 +70,18 @@ def guard(command: Callable[[], Any], args: list[str]) -> int:
     except Interrupted as stop:
         say(_interrupted(stop, args))
         return stop.code
-    except BrokenPipeError:
+    except (NobodyReads, BrokenPipeError):
         return _broken_pipe()
     except BaseException as error:
         if os.environ.get("GERM_DEBUG") == "1":
             traceback.print_exc()
-        code, message = explain(error)
+        code, message = explain(error, args)
         say(message)
         return code
 
 
-def explain(error: BaseException) -> tuple[int, str]:
-    """The exit code of an error, and a line for a person."""
+def explain(error: BaseException, args: list[str]) -> tuple[int, str]:
+    """The exit code of an error of the command line `args`, and a line for a person."""
     from germ.errors import GermError, SamplingFailed
 
     if isinstance(error, SamplingFailed):
@@ -84,7 +91,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return INTERRUPTED, "interrupted before anything was sampled"
     if hasattr(error, "format_message"):  # What Click calls a usage error.
-        return USER, _usage(error)
+        return USER, _usage(error, args)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return USER, (
             "out of memory; give a smaller --batch-size, fewer --chains, or a smaller --restrict; "
@@ -146,15 +153,18 @@ def _step(place: Path) -> int | None:
         return 0 if not place.exists() else None
 
 
-def _usage(error: Any) -> str:
+def _usage(error: Any, args: list[str]) -> str:
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", "germ")
     message = error.format_message().rstrip(".")
-    return f"{message[:1].lower()}{message[1:]}; see {command} --help"
+    # Of a value that cannot be read the message names the option only.
+    names = getattr(getattr(error, "param", None), "opts", ())
+    came = [f", got {value!r}" for name, value in pairwise(args) if name in names]
+    return f"{message[:1].lower()}{message[1:]}{''.join(came[-1:])}; see {command} --help"
 
 
 def _broken_pipe() -> int:
-    """Whoever read our output is gone: keep the interpreter from complaining of it at exit."""
+    """Keep the interpreter from complaining, at exit, that it cannot flush."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return BROKEN_PIPE

@@ -75,8 +75,6 @@ def llc(
     """
     from germ.sweeping import loss_of
 
-    from germ.sweeping import loss_of
-
     screen = Screen(json=printing.json)
     names: list[str | None] = [*(data or [None]), *(on or [])]
     place = _place(out, len(names))

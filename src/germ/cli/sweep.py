@@ -73,10 +73,8 @@ def run_sweep(
 ) -> tuple[Measurement, ...]:
     """Go through the checkpoints, printing a line for each as it comes."""
     from germ import sweeping
-    from germ.report import tables
 
     sampler = sampling.make()
-    screen.say(tables.header("step"), "bold")
     with (
         boundary.interruptible(out),
         screen.progress(sampling.num_steps_after_warmup, len(checkpoints)) as bars,
@@ -105,6 +103,8 @@ def _reporter(screen: Screen, bars: Bars, out: Path) -> Listener:
             bars.stage(stage, done, total)
 
         def finished(self, row: Measurement) -> None:
+            if not rows:
+                screen.say(tables.header("step"), "bold")
             screen.say(tables.line(row, row.step), style_of(row))
             rows.append(row)
             Sweep(tuple(rows)).write(out)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -240,7 +241,9 @@ def record(out: Path, step: int, losses: dict[str, dict[str, float]]) -> None:
     log = out / "log.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
     kept = [line for line in lines if json.loads(line)["step"] < step]
-    log.write_text("\n".join([*kept, json.dumps({"step": step, **losses})]) + "\n")
+    part = out / "log.jsonl.part"
+    part.write_text("\n".join([*kept, json.dumps({"step": step, **losses})]) + "\n")
+    os.replace(part, log)
 
 
 def describe(step: int, num_steps: int, losses: dict[str, dict[str, float]], seconds: float) -> str:
@@ -258,10 +261,13 @@ def read_streams(paths: list[Path], tokenizer: Tokenizer) -> tuple[Streams, Stre
     """Read text files, a domain each: the first nine tenths to train on, the rest held out.
 
     Raises:
-        GermError: if a file cannot be read as UTF-8 text.
+        GermError: if a file cannot be read as UTF-8 text, or two would have the same name.
     """
     train, heldout = {}, {}
     for path in paths:
+        name = path.name.split(".")[0]  # the domain
+        if name in train:
+            raise GermError(f"two text files are called {name!r}: rename one of them")
         try:
             opened = lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb")
             with opened:
@@ -269,7 +275,7 @@ def read_streams(paths: list[Path], tokenizer: Tokenizer) -> tuple[Streams, Stre
         except (OSError, lzma.LZMAError, UnicodeDecodeError) as error:
             raise GermError(f"cannot read text from {path}: {error}") from error
         row = torch.tensor(tokenizer.encode(text).ids)
-        name, cut = path.name.split(".")[0], len(row) * 9 // 10
+        cut = len(row) * 9 // 10
         train[name], heldout[name] = row[:cut], row[cut:]
     return train, heldout
 
@@ -289,6 +295,14 @@ def main() -> None:
         else:
             parser.add_argument(flag, type=type(default), default=default)
     given = vars(parser.parse_args())
+    try:
+        run(given)
+    except GermError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+def run(given: dict[str, Any]) -> None:
+    """Train as the parsed command line says."""
     settings = TrainSettings(**{name: given[name] for name in asdict(TrainSettings())})
 
     torch.set_num_threads(given["threads"])
