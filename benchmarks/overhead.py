@@ -1,6 +1,6 @@
 """What sampling costs beside a bare forward+backward loop, and beside the peer, devinterp 2.0.1.
 
-    python -m benchmarks.overhead                the full measurement (about 25 minutes, one core)
+    python -m benchmarks.overhead                the full measurement (about half an hour, one core)
     python -m benchmarks.overhead --quick        one small case, two rounds
     python -m benchmarks.overhead --vectorize    chains in a loop beside chains in one call
 
@@ -35,6 +35,7 @@ from benchmarks.overhead_report import markdown, summarize
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+FEWEST_DRAWS = 4
 BUSY = 0.7
 """A load average above which the machine is said to be busy."""
 
@@ -94,14 +95,13 @@ class Worker:
 
 def measure(case: str, contenders: Sequence[str], rounds: int) -> dict[str, Any]:
     """All rounds of a case: by contender, what was said when it was ready and after each round."""
-    draws = CASES[case].draws
     workers = [Worker(case, name) for name in contenders]
     found: dict[str, Any] = {w.contender: {"ready": w.ready, "rounds": []} for w in workers}
     for round_ in range(-1, rounds):
         # Each round begins with another contender, so that none always follows the same one.
         shift = round_ % len(workers)
         for worker in workers[shift:] + workers[:shift]:
-            result = worker.run(draws)
+            result = worker.run(CASES[case].draws if round_ >= 0 else FEWEST_DRAWS)
             if round_ < 0:  # the first is not kept: files are read, allocators grow
                 continue
             found[worker.contender]["rounds"].append(result)

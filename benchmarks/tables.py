@@ -57,6 +57,11 @@ step sizes. It is the local expectation at this (nβ, γ), not λ. ε is germ's:
 variance ε. The ± is what germ states: Monte Carlo error, not bias. A number under *warnings* counts
 what `germ.llc` said against its own estimate.
 
+The prototypes of design.md §5 did not record their noise or singular values. σ = 0.75 and singular
+values of 0.5 were picked, after trying others (σ = 0.5 and 1; singular values from 0.3 to 2), so
+that the first network comes near the prototypes' figures: that it does is no evidence for them. The
+other four networks share this σ and were fitted to nothing.
+
 """
 
 

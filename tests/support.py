@@ -72,7 +72,7 @@ class Quadratic(nn.Module):
         self.noise = noise
 
 
-def quadratic_loss(model: Quadratic, batch: Tensor) -> Tensor:
+def quadratic_loss(model: Any, batch: Tensor) -> Tensor:
     """½ (w − c)ᵀ H (w − c) + s·x·(w − c): the gradient of an example has noise s·x."""
     displacement = model.weight - model.center
     curved = 0.5 * displacement @ model.hessian @ displacement

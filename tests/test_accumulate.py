@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from germ.accumulate import Covariance, Moments
+
+CASES: list[tuple[Any, Any]] = [
+    (Moments(), torch.ones(2)),
+    (Covariance(), (torch.ones(2), torch.ones(2))),
+]
 
 NUMBERS = st.floats(-1e3, 1e3, width=32)
 
@@ -28,7 +35,7 @@ def cut(draw, width: int):
     return values, pieces, draw(st.permutations(range(len(pieces)))), draw(st.randoms())
 
 
-def fold(accumulator, pairs, like):
+def fold(accumulator: Any, pairs: Any, like: Any) -> Any:
     summary = accumulator.init(like)
     for value in pairs:
         summary = accumulator.update(summary, value)
@@ -100,7 +107,7 @@ def test_summaries_are_double_whatever_comes_in(dtype):
 
 def test_an_update_leaves_the_old_summary_alone():
     """The loop goes back to it when it is interrupted."""
-    for accumulator, value in ((Moments(), torch.ones(2)), (Covariance(), (torch.ones(2),) * 2)):
+    for accumulator, value in CASES:
         old = fold(accumulator, [value], value)
         kept = [tensor.clone() for tensor in old]
         other = torch.full((2,), 5.0)
@@ -116,6 +123,6 @@ def test_matrices_are_flattened_for_covariances():
 
 
 def test_the_fields_are_the_names_of_the_results():
-    for accumulator, value in ((Moments(), torch.ones(2)), (Covariance(), (torch.ones(2),) * 2)):
+    for accumulator, value in CASES:
         found = accumulator.result(fold(accumulator, [value], value))
         assert set(accumulator.fields) == set(found)

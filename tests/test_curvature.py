@@ -147,7 +147,7 @@ class Cubic(nn.Module):
         self.weight = nn.Parameter(weight)
 
 
-def cubic_loss(model: Cubic, batch: Tensor) -> Tensor:
+def cubic_loss(model: Any, batch: Tensor) -> Tensor:
     return (batch * Cube.apply(model.weight)).sum(1)
 
 
@@ -181,7 +181,7 @@ def test_running_out_of_memory_is_not_papered_over(posterior, monkeypatch):
 
 
 def test_a_linear_loss_has_no_curvature():
-    def linear(model: Cubic, batch: Tensor) -> Tensor:
+    def linear(model: Any, batch: Tensor) -> Tensor:
         return batch @ model.weight
 
     posterior = germ.LocalPosterior.from_model(

@@ -254,9 +254,11 @@ def test_gradients_stop_below_the_lowest_layer_that_moves():
     posterior = net_posterior(restrict="head")
     leaf = posterior.anchor.requires_grad_()
     hidden: list[Tensor] = []
-    handle = posterior.model.get_submodule("outer").register_forward_hook(
-        lambda module, inputs, output: hidden.append(output)
-    )
+
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        hidden.append(output)
+
+    handle = posterior.model.get_submodule("outer").register_forward_hook(keep)
     posterior.example_losses(leaf, posterior.batch(torch.arange(3))).mean().backward()
     handle.remove()
     assert not hidden[0].requires_grad

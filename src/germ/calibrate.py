@@ -14,7 +14,14 @@ from germ.samplers import Diagonal, LeimkuhlerMatthews
 NUM_ROUNDS = 6
 NUM_PAIRS = 4
 NUM_ITERATIONS = 8
-NUM_NOISE_PAIRS = 2
+NUM_NOISE_PAIRS = 4
+
+MAX_PILOT_STEPS, MIN_PILOT_STEPS, PILOT_SHARE = 200, 8, 1 / 8
+"""A pilot takes an eighth of the run's steps, within limits, at two gradients a step."""
+
+PILOT_STEP_SIZE = 0.1
+MAX_PILOTS = 6
+"""A pilot that runs away is sent again with a quarter of the step."""
 
 MAX_STEP_SIZE = 0.5
 """ε without unit: a chain relaxes in 2/ε steps where the metric is right. The integrator is exact
@@ -30,12 +37,13 @@ HEAT = 0.01
 """The share of the temperature that gradient noise may add."""
 
 
-def identity() -> dict[str, float]:
+def identity() -> dict[str, int | float]:
     """The constants that decide what `calibrate` chooses."""
     return {
         "rounds": NUM_ROUNDS,
         "pairs": NUM_PAIRS,
         "iterations": NUM_ITERATIONS,
+        "max_pilot_steps": MAX_PILOT_STEPS,
         "noise_pairs": NUM_NOISE_PAIRS,
         "max_step_size": MAX_STEP_SIZE,
         "min_step_size": MIN_STEP_SIZE,
@@ -65,22 +73,26 @@ def calibrate(
     batch_size: int,
     seed: int,
     anchored: bool = True,
+    num_steps: int = 8 * MAX_PILOT_STEPS,
     on_probe: Callable[[int, int], None] | None = None,
 ) -> Calibration:
     """A preconditioned Leimkuhler–Matthews sampler for `posterior`.
 
-    The metric D is that of the best diagonal Gaussian around w* (`germ.metric.MetricFit`). The
-    step size is the largest that three limits allow:
+    The metric D equilibrates the curvature of U around w* (`germ.metric.MetricFit`). The step
+    size is the largest that three limits allow:
 
         ε ≤ 0.5,   ε·λmax(D^½ ∇²U D^½) ≤ 1,   (ε/4)·mean_i D_i Var(∂_i Û) ≤ 1%
 
-    the last two measured at a draw from that Gaussian, not at w*.
+    the last two measured where a short pilot chain ends: noise and curvature are least at w*, and
+    a step chosen there would be too large. The pilot is still short of equilibrium, so the heat
+    found is some three times less than the run's.
 
     Args:
         posterior: The posterior.
         batch_size: Examples a gradient.
         seed: The run's seed.
         anchored: Whether the run's gradients will be anchored.
+        num_steps: Steps of the run, which the pilot's length follows.
         on_probe: Told (probes done, probes in all).
 
     Returns:
@@ -88,7 +100,9 @@ def calibrate(
     """
     metric = MetricFit(posterior, batch_size, seed)
     curvature = Curvature(posterior, batch_size, seed)
-    total, done = NUM_ROUNDS * NUM_PAIRS + NUM_ITERATIONS + NUM_NOISE_PAIRS, 0
+    pilot_steps = min(MAX_PILOT_STEPS, max(MIN_PILOT_STEPS, int(num_steps * PILOT_SHARE)))
+    total = NUM_ROUNDS * NUM_PAIRS + 2 * NUM_ITERATIONS + pilot_steps + NUM_NOISE_PAIRS
+    done = 0
 
     def tick(num: int = 1) -> None:
         nonlocal done
@@ -98,10 +112,21 @@ def calibrate(
 
     stiffness = metric.fit(NUM_ROUNDS, NUM_PAIRS, tick)
     preconditioner = Diagonal(1.0 / stiffness)
-    largest = curvature.largest(preconditioner, NUM_ITERATIONS, tick, metric.typical(stiffness))
+    place = metric.typical(stiffness)
+    largest = curvature.largest(preconditioner, NUM_ITERATIONS, tick, place)
+    step_size = min(PILOT_STEP_SIZE, 0.5 / largest) if largest > 0 else PILOT_STEP_SIZE
+    for number in range(MAX_PILOTS):
+        pilot = LeimkuhlerMatthews(step_size / 4**number, preconditioner)
+        end = metric.pilot(pilot, pilot_steps, tick if number == 0 else None)
+        if end is not None:
+            place = end
+            break
+    largest = max(largest, curvature.largest(preconditioner, NUM_ITERATIONS, tick, place))
     full_batch = batch_size >= posterior.data.num_examples
-    noise = 0.0 if full_batch else metric.noise(stiffness, NUM_NOISE_PAIRS, anchored=anchored)
-    tick(NUM_NOISE_PAIRS)
+    noise = 0.0
+    if not full_batch:
+        noise = metric.noise(stiffness, place, NUM_NOISE_PAIRS, anchored=anchored)
+    tick(total - done)
 
     limits = {
         "the most allowed": MAX_STEP_SIZE,
@@ -117,7 +142,7 @@ def calibrate(
     if step_size > limits[reason]:
         reason = f"the least allowed; {limits[reason]:.2g} = {reason}, was asked for"
     reasons = {
-        "preconditioner": "the best diagonal Gaussian around w*, from "
+        "preconditioner": "equilibrates the curvature around w*, from "
         f"{NUM_ROUNDS}×{NUM_PAIRS} antithetic pairs of gradients",
         "step_size": f"{step_size:.3g}: {reason}",
     }

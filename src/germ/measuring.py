@@ -89,7 +89,15 @@ def measure(
         SamplingFailed: A chain failed and `drop_failed` is false, or all did.
     """
     stored = store is not None and not settings.get("fresh") and is_over(store)
-    samples = sample(posterior, sampler, store=store, progress=progress, throw=False, **settings)
+    samples = sample(
+        posterior,
+        sampler,
+        store=store,
+        provenance={"model": model, "data": data},
+        progress=progress,
+        throw=False,
+        **settings,
+    )
     statuses = [Status[name] for name in samples.attrs["statuses"]]
     ok = [status.ok for status in statuses]
     if not any(ok) or not (all(ok) or drop_failed):
@@ -125,7 +133,12 @@ def run_path(
         posterior: What is sampled.
         sampler: How.
         settings: The other arguments of `germ.sample`.
+
+    Raises:
+        GermError: The folder is itself a run.
     """
+    if (Path(folder) / files.META).exists():
+        raise GermError(f"expected a folder for runs; {folder} is itself a run: give another one")
     # What decides how a run is carried out, and not what comes out, has no place in its name.
     ways = {"fresh", "resume", "chains_per_call", "observables"}
     key = {

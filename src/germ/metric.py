@@ -1,14 +1,20 @@
 """The diagonal metric: curvature of U seen at the posterior's own scale, not only at w*.
 
 At a singular w* many directions are flat to second order and stiff a little further out; a metric
-measured at the point itself takes steps there that fall off the cliff. So the metric is that of
-the best diagonal Gaussian around w* (Opper & Archambeau 2009, eq. 7): the fixed point of
+measured at the point itself takes steps there that fall off the cliff. And a Hessian's diagonal
+says little where directions are correlated: a coordinate that is flat alone can be stiff with
+others. So the metric is the one that *equilibrates* the curvature of U over draws from its own
+Gaussian, q = N(w*, D): every row of D^½ ∇²U D^½ has length one,
 
-    a_i = E_q[∂²U/∂w_i²],     q = N(w*, diag(1/a))
+    Σ_j D_i·(∂²U/∂w_i∂w_j)²·D_j = 1,
 
-and by Stein's identity the expectation needs gradients only, in antithetic pairs:
+the fixed point of a_i = Σ_j (∂²U/∂w_i∂w_j)²/a_j, D = 1/a. Gradients suffice, in antithetic pairs:
 
-    a_i ← mean of ξ_i·(∂_i U(w* + D^½ξ) − ∂_i U(w* − D^½ξ)) / (2·D_i^½),    D = 1/a.
+    a_i ← mean of ((∂_i U(w* + D^½ξ) − ∂_i U(w* − D^½ξ))/2)².
+
+Where curvature is diagonal, a is that diagonal. A mean of squares cannot cancel as the signed
+estimate of a diagonal does, so few pairs do. (Equilibration: van der Sluis 1969; Dauphin, de Vries
+& Bengio 2015, arXiv 1502.04390, with gradients at a point and no scale.)
 """
 
 from __future__ import annotations
@@ -23,6 +29,7 @@ from torch import Tensor
 from germ import rng
 from germ.gradients import losses_and_grad
 from germ.posterior import LocalPosterior
+from germ.samplers import LeimkuhlerMatthews
 from germ.types import Batch
 
 
@@ -45,7 +52,7 @@ class MetricFit:
     def fit(
         self, num_rounds: int, num_pairs: int, on_pair: Callable[[], None] | None = None
     ) -> Tensor:
-        """The curvature a (d,), positive, of the best diagonal Gaussian around w*.
+        """The curvature a (d,), positive, that equilibrates U around w*.
 
         Args:
             num_rounds: Rounds of the fixed-point iteration.
@@ -64,7 +71,7 @@ class MetricFit:
                 total += self._pair(scale, index)
                 if on_pair is not None:
                     on_pair()
-            measured = (total / num_pairs).abs()
+            measured = total / num_pairs
             # Geometric averaging damps both the iteration and the noise of few pairs.
             floor = max(self.posterior.localization, 1e-6 * float(measured.max()), 1e-12)
             measured = measured.clamp(min=floor)
@@ -72,15 +79,38 @@ class MetricFit:
             curvature = torch.exp((1 - weight) * curvature.log() + weight * measured.log())
         return self._shrink(curvature, num_rounds)
 
-    def noise(self, curvature: Tensor, num_pairs: int, *, anchored: bool) -> float:
+    def pilot(
+        self, sampler: LeimkuhlerMatthews, num_steps: int, on_step: Callable[[], None] | None = None
+    ) -> Tensor | None:
+        """Where one chain stands after a few steps from w*, shape (d,); None if it runs away.
+
+        Its gradients are anchored whatever the run's will be: the pilot is to go where the
+        posterior is, not where heat would take it.
+        """
+        posterior = self.posterior
+        state = sampler.init(posterior.anchor[None].clone())
+        for step in range(num_steps):
+            batch = self._batch(-10_000 - step)
+            grad = posterior.nbeta * self._difference(state.position, batch)
+            grad = grad + posterior.localization * (state.position - posterior.anchor)
+            state = sampler.step(state, grad, self._noise(-10_000 - step)[None])
+            if not state.position.isfinite().all():
+                return None
+            if on_step is not None:
+                on_step()
+        return state.position[0]
+
+    def noise(self, curvature: Tensor, place: Tensor, num_pairs: int, *, anchored: bool) -> float:
         """Mean over coordinates of D_i·Var(∂_i Û): gradient noise in units of the temperature.
 
-        Measured where chains will be, at draws from N(w*, D), since anchored gradients have no
-        noise at w* itself. A step of size ε adds about ε/4 of it to the virial ratio.
+        To be measured where chains will be: anchored gradients have no noise at w* itself, and
+        little at a draw from N(w*, D), which knows nothing of how far flat directions reach. A
+        step of size ε adds about ε/4 of it to the virial ratio.
 
         Args:
             curvature: a; D = 1/a.
-            num_pairs: Pairs of batches, each pair at a draw of its own.
+            place: Where, shape (d,).
+            num_pairs: Pairs of batches.
             anchored: Whether ∇L_B(w*) is taken off, as an anchored gradient does.
 
         Returns:
@@ -88,17 +118,14 @@ class MetricFit:
         """
         posterior, total = self.posterior, 0.0
         for pair in range(num_pairs):
-            index = -1000 - pair
-            displaced = posterior.anchor + curvature.rsqrt() * self._noise(index)
             halves = []
             for side in (0, 1):
                 batch = self._batch(-2000 - 2 * pair - side)
-                grad = losses_and_grad(posterior, displaced[None], batch)[1][0]
-                self.num_gradients += 1
                 if anchored:
-                    grad = grad - losses_and_grad(posterior, posterior.anchor[None], batch)[1][0]
+                    halves.append(self._difference(place[None], batch)[0])
+                else:
+                    halves.append(losses_and_grad(posterior, place[None], batch)[1][0])
                     self.num_gradients += 1
-                halves.append(grad)
             variance = 0.5 * (halves[0] - halves[1]).square()
             total += float((posterior.nbeta**2 * variance / curvature).double().mean())
         return total / num_pairs
@@ -120,15 +147,20 @@ class MetricFit:
             rng.batch_indices(num, self.batch_size, self.seed, index, chain=-2)
         )
 
+    def _difference(self, position: Tensor, batch: Batch) -> Tensor:
+        """∇L_B(w) − ∇L_B(w*) at one position (1, d)."""
+        at_anchor = losses_and_grad(self.posterior, self.posterior.anchor[None], batch)[1]
+        self.num_gradients += 2
+        return losses_and_grad(self.posterior, position, batch)[1] - at_anchor
+
     def _pair(self, scale: Tensor, index: int) -> Tensor:
         posterior, noise = self.posterior, self._noise(index)
         batch = self._batch(index)
         ahead = losses_and_grad(posterior, (posterior.anchor + scale * noise)[None], batch)[1][0]
         behind = losses_and_grad(posterior, (posterior.anchor - scale * noise)[None], batch)[1][0]
         self.num_gradients += 2
-        return posterior.nbeta * noise * (ahead - behind) / (2 * scale) + (
-            posterior.localization * noise.square()
-        )
+        half = posterior.nbeta * (ahead - behind) / 2 + posterior.localization * scale * noise
+        return half.square()
 
     def _energy(self, scale: Tensor, index: int) -> float:
         """Mean of U(w* ± D^½ξ) − U(w*), over the pair, on one batch."""

@@ -227,7 +227,7 @@ class LocalPosterior:
             GermError: It is reduced, not finite, random, couples examples, does not depend on
                 the weights that move, or the model writes to its own buffers.
         """
-        num = min(2, self.data.num_examples)
+        num = min(16, self.data.num_examples)
         batch = self.batch(torch.arange(num))
         before = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         raw = probe(self.model, self.loss, batch, num)

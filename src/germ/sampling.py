@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import xarray as xr
 
 from germ.errors import SamplingFailed, Status
 from germ.kernels import cat_states, make_kernel, split_state
-from germ.plan import Plan, auto_batch_size, auto_chains_per_call
+from germ.plan import Plan, auto_batch_size, auto_chains_per_call, auto_draws
 from germ.posterior import LocalPosterior
 from germ.recording import Observables, Recorder, observables_identity
 from germ.samples import MemorySink, Sink, StoredSink
@@ -41,7 +43,7 @@ def sample(
     sampler: str | AnySampler = "auto",
     *,
     chains: int = 4,
-    draws: int = 1000,
+    draws: int | None = None,
     warmup: int | None = None,
     thin: int = 1,
     batch_size: int | None = None,
@@ -53,6 +55,7 @@ def sample(
     store: str | Path | None = None,
     fresh: bool = False,
     resume: bool = True,
+    provenance: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     throw: bool = True,
 ) -> xr.Dataset:
@@ -67,7 +70,7 @@ def sample(
         sampler: How; `"auto"` measures the curvature at w* and takes a preconditioned
             Leimkuhler–Matthews sampler (`germ.calibrate.calibrate`).
         chains: Number of chains; all start at w*.
-        draws: Kept draws a chain.
+        draws: Kept draws a chain; None is 1000, or 200 where examples are sequences.
         warmup: Steps before the first draw, in no average; None is half as many as draws span.
         thin: Steps from one draw to the next.
         batch_size: Examples a batch; n or more is the full data. None is `auto_batch_size`.
@@ -80,6 +83,8 @@ def sample(
         store: Where to stream the run (`germ.store.Run`), or None to keep it in memory.
         fresh: Replace the run that is stored there, whatever it holds.
         resume: Go on with an interrupted run; False refuses to.
+        provenance: More to write down with a stored run that does not decide its numbers, such as
+            the names of model and data.
         progress: Told (stage, done, total).
         throw: Whether a failed chain raises.
 
@@ -93,6 +98,7 @@ def sample(
         SamplingFailed: A chain became NaN, diverged or got stuck, and `throw` is true.
     """
     posterior.check_unchanged()
+    draws = auto_draws(posterior) if draws is None else draws
     if batch_size is None:
         batch_size = auto_batch_size(posterior)
     plan = Plan(
@@ -121,7 +127,7 @@ def sample(
             },
             fresh=fresh,
             resume=resume,
-            provenance={"device": str(posterior.anchor.device)},
+            provenance={"device": str(posterior.anchor.device), **(provenance or {})},
         )
         sink = StoredSink(run)
     try:

@@ -56,6 +56,7 @@ def set_up(
         batch_size=plan.batch_size,
         seed=plan.seed,
         anchored=plan.gradient == "anchored",
+        num_steps=plan.num_steps,
         on_probe=lambda done, total: progress("calibrate", done, total),
     )
     spent = anchor.num_gradients + chosen.num_gradients

@@ -148,7 +148,14 @@ def sweep(
     listener = listener or Listener()
     read_data = _DataReader(data, load_data)
     rows: list[Measurement] = []
-    any_posterior, name_of_data = False, _name_of(data)
+    name_of_data = _name_of(data)
+    begun = False
+
+    def stage(stage: str, done: int, total: int) -> None:
+        nonlocal begun
+        begun = True
+        listener.stage(stage, done, total)
+
     for index, (step, model) in enumerate(targets):
         name = model if isinstance(model, str) else str(step)
         listener.started(index, len(targets), name)
@@ -165,23 +172,24 @@ def sweep(
                 loaded.model, examples, loss=loss_of(loaded, loss),
                 nbeta=nbeta, localization=localization, restrict=restrict,
             )  # fmt: skip
-            any_posterior = True
             if folder is not None:
                 run = run_path(folder, name, posterior, sampler, settings)
             row = measure(
                 posterior, model=name, data=name_of_data, step=step, sampler=sampler, store=run,
-                drop_failed=drop_failed, progress=listener.stage, **settings,
+                drop_failed=drop_failed, progress=stage, **settings,
             )  # fmt: skip
+            begun = True
         except SamplingFailed as error:
+            begun = True
             row = Measurement(step, name, name_of_data, f"failed: {error}", run=run)
         except GermError as error:
-            # A full disk, or a setting that the first model already refuses, ends the sweep.
-            if isinstance(error.__cause__, OSError) or not any_posterior:
+            # A full disk, or a setting with which sampling never began, ends the sweep.
+            if isinstance(error.__cause__, OSError) or not begun:
                 raise
             row = Measurement(step, name, name_of_data, f"error: {error}", run=run)
         rows.append(row)
         listener.finished(row)
-    if not any_posterior:
+    if not begun:
         first = rows[0].status.removeprefix("error: ")
         raise GermError(f"none of {len(rows)} models could be loaded: {first}")
     return Sweep(tuple(rows))

@@ -25,6 +25,9 @@ Positions = Float[Tensor, "chains d"]
 
 PerChain = Float[Tensor, "chains"]
 
+UniformPairs = Float[Tensor, "2 chains"]
+"""For a jitter and an acceptance test of each chain."""
+
 
 @runtime_checkable
 class Preconditioner(Protocol):
@@ -90,7 +93,9 @@ class MetropolisSampler(Protocol):
         """The state of chains that stand at `position`."""
         ...
 
-    def step_with(self, state: Any, potential: Potential, noise: Positions, uniform: Tensor) -> Any:
+    def step_with(
+        self, state: Any, potential: Potential, noise: Positions, uniform: UniformPairs
+    ) -> Any:
         """One proposal and its acceptance test; `uniform` is (2, chains)."""
         ...
 

@@ -108,6 +108,14 @@ def test_a_folder_of_something_else_is_left_as_it_is(folder):
     assert Path("mine.zarr/notes.txt").read_text() == "precious"
 
 
+def test_runs_are_not_put_into_a_run(folder):
+    call_json("llc", "toys.py:toy", *FAST, "--out", "run.zarr")
+    before = sorted(Path("run.zarr").rglob("*"))
+    for out in ("run.zarr", "run.zarr/"):
+        assert "itself a run" in refused("sweep", "toys.py:toy", *FAST, "--out", out)
+    assert sorted(Path("run.zarr").rglob("*")) == before
+
+
 def test_a_full_disk_says_so_and_the_run_goes_on_when_there_is_room(folder, monkeypatch):
     expected = call_json("llc", "toys.py:toy", *FAST, "--out", "whole.zarr")["runs"][0]["estimate"]
     real, written = files.write_durable, []

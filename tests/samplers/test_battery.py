@@ -161,13 +161,13 @@ def test_the_temperature_without_data(name):
     """nβ = 0: the Gaussian of the localization, whatever the loss; E‖w − w*‖² = d/γ."""
     posterior = quadratic_posterior((0.1, 1.0, 5.0, 0.0), nbeta=0.0, localization=7.0)
     seen = draw(
-        name, posterior, 0.8, chains=128, chains_per_call=128, draws=60, warmup=25, thin=2
+        name, posterior, 0.8, chains=64, chains_per_call=64, draws=40, warmup=20, thin=2, seed=11
     )  # fmt: skip
     bias = 1 / (1 - 0.8 / 4) if name.startswith("sgld") else 1.0
-    assert_mean(seen["distance"] ** 2, bias * 4 / 7, resolves=0.06)
-    assert_mean(seen["virial"], bias, resolves=0.1)
+    assert_mean(seen["distance"] ** 2, bias * 4 / 7, resolves=0.1)
+    assert_mean(seen["virial"], bias, resolves=0.18)
     expected = 0.5 * bias / 7 * 6.1
-    assert_mean(seen["loss_difference"], expected, resolves=0.08)
+    assert_mean(seen["loss_difference"], expected, resolves=0.15)
 
 
 @pytest.mark.parametrize("kind", [SGLD, LeimkuhlerMatthews, HMC, MALA])

@@ -53,10 +53,11 @@ def stationary(sampler: Any, f: Any) -> float:
     while np.ptp(value[MIDDLE]) > 1e-9:
         # The noise of this step is what the next state remembers.
         columns = value.T if remembers else [value[:, 0]] * len(NODES)
-        value = sum(
+        parts = [
             weight * CubicSpline(GRID, column)(then[:, :, k])
             for k, (weight, column) in enumerate(zip(WEIGHTS, columns, strict=True))
-        )
+        ]
+        value = np.sum(parts, axis=0)
     return float(value[MIDDLE].mean())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -22,17 +24,17 @@ class Scalar(nn.Module):
         self.weight = nn.Parameter(torch.tensor([at], dtype=torch.float64))
 
 
-def fourth_power(model: Scalar, batch: Tensor) -> Tensor:
+def fourth_power(model: Any, batch: Tensor) -> Tensor:
     return (model.weight**4).expand(len(batch))
 
 
-def lopsided(model: Scalar, batch: Tensor) -> Tensor:
+def lopsided(model: Any, batch: Tensor) -> Tensor:
     """Steep on the right, gentle on the left; least at 0, where w* is not."""
     return (torch.exp(model.weight) - model.weight).expand(len(batch))
 
 
 def trace(posterior: germ.LocalPosterior, sampler: HMC, warmup: int, draws: int):
-    """Positions (chain, draw), U − U(w*) and (w − w*)·∇U, of a sampler on a posterior's potential."""
+    """Position, U − U(w*), (w − w*)·∇U and acceptance, each (chain, draw)."""
     potential = FullPotential(posterior, anchor_pass(posterior, 8, with_grad=False), 8)
     source = torch.Generator().manual_seed(5)
     state = sampler.init_at(posterior.anchor.expand(CHAINS, -1).clone(), potential)

@@ -122,7 +122,8 @@ def test_the_mean_is_where_the_gradient_vanishes(kind):
 
 def test_a_step_leaves_the_state_it_was_given_alone():
     """The loop keeps old states to fall back on when it is interrupted."""
-    for sampler in (SGLD(0.1), LeimkuhlerMatthews(0.1), SGLD(0.1, Diagonal(torch.ones(3)))):
+    samplers: list[Any] = [SGLD(0.1), LeimkuhlerMatthews(0.1), SGLD(0.1, Diagonal(torch.ones(3)))]
+    for sampler in samplers:
         state = sampler.init(torch.ones(2, 3))
         state = sampler.step(state, torch.ones(2, 3), torch.ones(2, 3))
         before = [tensor.clone() for tensor in state]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -34,16 +36,16 @@ def test_sgld_with_step_localization_and_batch_noise():
         CURVATURES, nbeta=NBETA, localization=LOCALIZATION, noise=noise, num_examples=50
     )
     samples = draw(
-        posterior, SGLD(step), 48, 1300, warmup=250, seed=1,
+        posterior, SGLD(step), 40, 1100, warmup=200, seed=1,
         batch_size=1, gradient="minibatch", share_batches=False,
     )  # fmt: skip
     variance = (step + step**2 * NBETA**2 * noise**2 / 4) / (step * A * (1 - step * A / 4))
     truth = 0.5 * float((NBETA * np.array(CURVATURES) * variance).sum())
     assert truth == pytest.approx(1.3630, abs=5e-5) and pytest.approx(1.0999, abs=5e-5) == EXACT
-    assert_mean(lambda_hat(samples), truth, resolves=0.13)
+    assert_mean(lambda_hat(samples), truth, resolves=0.16)
     # Without the noise of the loss itself: ‖w − w*‖² and the virial know the variances better.
-    assert_mean(samples["distance"].values ** 2, float(variance.sum()), resolves=0.03)
-    assert_mean(samples["virial"], float((A * variance).mean()), resolves=0.05)
+    assert_mean(samples["distance"].values ** 2, float(variance.sum()), resolves=0.04)
+    assert_mean(samples["virial"], float((A * variance).mean()), resolves=0.1)
     found = germ.llc(samples)
     assert any("heated" in warning for warning in found.warnings)
 
@@ -51,22 +53,20 @@ def test_sgld_with_step_localization_and_batch_noise():
 def test_anchored_gradients_take_the_batch_noise_away():
     """The noise of this loss does not depend on w: anchored, only the step's own bias is left."""
     posterior = quadratic_posterior(
-        CURVATURES, nbeta=NBETA, localization=LOCALIZATION, noise=0.3, num_examples=50
+        CURVATURES, nbeta=NBETA, localization=LOCALIZATION, noise=1.0, num_examples=50
     )
-    step = 5e-3
-    samples = draw(posterior, SGLD(step), 32, 1000, warmup=250, batch_size=1)
+    step = 5e-3  # without anchoring, 2.6 instead of 1.2
+    samples = draw(posterior, SGLD(step), 24, 500, warmup=150, batch_size=1)
     truth = 0.5 * float((NBETA * np.array(CURVATURES) / (A * (1 - step * A / 4))).sum())
-    assert_mean(lambda_hat(samples), truth, resolves=0.09)
+    assert_mean(lambda_hat(samples), truth, resolves=0.2)
 
 
 SCALE = torch.tensor(1 / A, dtype=torch.float32)
 EXACT_SAMPLERS = {
     "lm": LeimkuhlerMatthews(0.012),  # εa = 1.9 in the stiffest direction
     "lm diagonal": LeimkuhlerMatthews(1.0, Diagonal(SCALE)),
-    "lm diagonal large": LeimkuhlerMatthews(3.0, Diagonal(SCALE)),
     "mala diagonal": MALA(0.8, Diagonal(SCALE)),
-    "hmc": HMC(0.008, num_leapfrog_steps=4),
-    "hmc diagonal": HMC(0.3, num_leapfrog_steps=4, preconditioner=Diagonal(SCALE)),
+    "hmc diagonal": HMC(0.3, num_leapfrog_steps=3, preconditioner=Diagonal(SCALE)),
     "auto": "auto",
 }
 
@@ -75,20 +75,20 @@ EXACT_SAMPLERS = {
 def test_exact_where_theory_says(name):
     posterior = quadratic_posterior(CURVATURES, nbeta=NBETA, localization=LOCALIZATION)
     sampler = EXACT_SAMPLERS[name]
-    samples = draw(posterior, sampler, 128, 250, seed=2, thin=3 if name == "auto" else 1)
-    assert_mean(lambda_hat(samples), EXACT, resolves=0.06)
-    assert_mean(samples["virial"], 1.0, resolves=0.06)
-    assert_mean(samples["distance"] ** 2, float((1 / A).sum()), resolves=0.02)
+    samples = draw(posterior, sampler, 96, 160, seed=2, thin=3 if name == "auto" else 1)
+    assert_mean(lambda_hat(samples), EXACT, resolves=0.1)
+    assert_mean(samples["virial"], 1.0, resolves=0.1)
+    assert_mean(samples["distance"] ** 2, float((1 / A).sum()), resolves=0.03)
 
 
 @pytest.mark.parametrize("eps_a", [0.3, 2.0])
 def test_preconditioned_sgld_has_one_bias_for_all_directions(eps_a):
     """With d_i = 1/a_i the variance is 1/(a_i(1 − ε/4)): λ̂ is off by that factor."""
     posterior = quadratic_posterior(CURVATURES, nbeta=NBETA, localization=LOCALIZATION)
-    samples = draw(posterior, SGLD(eps_a, Diagonal(SCALE)), 128, 200, seed=3)
+    samples = draw(posterior, SGLD(eps_a, Diagonal(SCALE)), 96, 130, seed=3)
     truth = EXACT / (1 - eps_a / 4)
-    assert_mean(lambda_hat(samples), truth, resolves=0.07 * truth)
-    assert_mean(samples["virial"], 1 / (1 - eps_a / 4), resolves=0.07 / (1 - eps_a / 4))
+    assert_mean(lambda_hat(samples), truth, resolves=0.1 * truth)
+    assert_mean(samples["virial"], 1 / (1 - eps_a / 4), resolves=0.1 / (1 - eps_a / 4))
 
 
 @pytest.mark.parametrize("localization", [0.5, 20.0, 300.0])
@@ -98,9 +98,9 @@ def test_the_localization_bias_is_half_the_sum_of_gamma_over_a(localization):
     a = NBETA * np.array(curvatures) + localization
     posterior = quadratic_posterior(curvatures, nbeta=NBETA, localization=localization)
     sampler = LeimkuhlerMatthews(1.0, Diagonal(torch.tensor(1 / a, dtype=torch.float32)))
-    samples = draw(posterior, sampler, 48, 250, seed=4)
+    samples = draw(posterior, sampler, 48, 160, warmup=30, seed=4)
     bias = 0.5 * float((localization / a).sum())
-    assert_mean(len(a) / 2 - lambda_hat(samples), bias, resolves=0.1)
+    assert_mean(len(a) / 2 - lambda_hat(samples), bias, resolves=0.13)
 
 
 def test_an_anchor_that_is_no_minimum():
@@ -116,15 +116,22 @@ def test_an_anchor_that_is_no_minimum():
     )  # fmt: skip
     sampler = LeimkuhlerMatthews(1.0, Diagonal(torch.tensor(1 / a, dtype=torch.float32)))
     samples = draw(
-        posterior, sampler, 32, 150, seed=5, batch_size=2, observables={"w": lambda m: m.weight}
+        posterior,
+        sampler,
+        24,
+        120,
+        warmup=30,
+        seed=5,
+        batch_size=2,
+        observables={"w": lambda m: m.weight},
     )
     shift = NBETA * curvatures * (center - weight) / a
     for i in range(2):
-        assert_mean(samples["w"][..., i], float(weight[i] + shift[i]), resolves=0.06)
+        assert_mean(samples["w"][..., i], float(weight[i] + shift[i]), resolves=0.08)
     after = (weight + shift - center) ** 2 - (weight - center) ** 2
     truth = 0.5 * NBETA * float((curvatures * (1 / a + after)).sum())
     assert truth < -30
-    assert_mean(lambda_hat(samples), truth, resolves=0.6)
+    assert_mean(lambda_hat(samples), truth, resolves=1.0)
     assert any("not a minimum" in warning for warning in germ.llc(samples).warnings)
 
 
@@ -141,7 +148,7 @@ class TwoBlocks(nn.Module):
         self.register_buffer("hessian", hessian)
 
 
-def two_blocks_loss(model: TwoBlocks, batch: torch.Tensor) -> torch.Tensor:
+def two_blocks_loss(model: Any, batch: torch.Tensor) -> torch.Tensor:
     w = torch.cat([model.first, model.second.reshape(-1)]) - model.at
     return (0.5 * w @ model.hessian @ w).expand(len(batch))
 
@@ -164,8 +171,8 @@ def test_a_restricted_quadratic(restrict, block):
     )  # fmt: skip
     h = NBETA * BLOCKED.numpy().astype(np.float64)[np.ix_(block, block)]
     truth = 0.5 * float(np.trace(h @ np.linalg.inv(h + 40.0 * np.eye(len(block)))))
-    samples = draw(posterior, LeimkuhlerMatthews(0.02), 64, 250, seed=6)
-    assert_mean(lambda_hat(samples), truth, resolves=0.1 * truth)
+    samples = draw(posterior, LeimkuhlerMatthews(0.02), 48, 160, warmup=30, seed=6)
+    assert_mean(lambda_hat(samples), truth, resolves=0.16 * truth)
 
 
 def test_the_llc_of_a_quadratic_does_not_depend_on_its_units():
@@ -178,7 +185,7 @@ def test_the_llc_of_a_quadratic_does_not_depend_on_its_units():
         model, torch.zeros(1, 3).double(), loss=quadratic_loss,
         nbeta=NBETA / 7, localization=LOCALIZATION,
     )  # fmt: skip
-    settings = {"chains": 2, "draws": 50, "warmup": 20}
+    settings: dict[str, Any] = {"chains": 2, "draws": 50, "warmup": 20}
     left, right = (
         germ.sample(one, SGLD(0.01), **settings),
         germ.sample(seven, SGLD(0.01), **settings),

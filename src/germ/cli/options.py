@@ -173,7 +173,12 @@ class Sampling:
         _sampling("--gradient", help="anchored at w*, which noises less, or plain minibatch."),
     ] = GradientName.ANCHORED
     chains: Annotated[int, _sampling("--chains", help="Chains; all start at w*.")] = 4
-    draws: Annotated[int, _sampling("--draws", help="Draws kept of each chain.")] = 1000
+    draws: Annotated[
+        int | None,
+        _sampling(
+            "--draws", help="Draws of each chain; by default 1000, or 200 of a sequence model."
+        ),
+    ] = None
     warmup: Annotated[
         int | None,
         _sampling(

@@ -46,10 +46,10 @@ class Screen:
             console = self._live.console  # Above the bars, in place of through them.
         console.print(text, style=style, soft_wrap=True)
 
-    def warn(self, warnings: Iterable[str], of: str = "") -> None:
+    def warn(self, warnings: Iterable[str]) -> None:
         """What a reader must know, in yellow."""
         for warning in warnings:
-            self.say(f"  ⚠ {of}{warning}", "yellow")
+            self.say(f"  ⚠ {warning}", "yellow")
 
     def estimate(self, estimate: LLC, where: str) -> None:
         """The result in one line, what it is a result of, and its warnings."""

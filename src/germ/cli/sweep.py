@@ -22,6 +22,9 @@ PATTERN_FORMS = (
     "given."
 )
 
+MAX_WARNINGS = 12
+"""Lines of warnings under a table; all of them are in its file."""
+
 
 @grouped
 def sweep(
@@ -57,7 +60,7 @@ def sweep(
     screen = Screen(json=printing.json)
     rows = run_sweep(screen, checkpoints, data, out, loading, posterior, sampling, keeping)
     paths = finish(screen, rows, out, f"{', '.join(checkpoints)} on {rows[0].data}")
-    screen.emit({"command": "sweep", "rows": [row.to_dict() for row in rows], **paths})
+    screen.emit({"command": "sweep", "rows": [row.to_dict() for row in rows], "files": paths})
     return boundary.FAILED if any(row.estimate is None for row in rows) else 0
 
 
@@ -123,13 +126,16 @@ def finish(screen: Screen, rows: tuple[Measurement, ...], out: Path, title: str)
     """Warnings, the figure, a line that sums up, and where everything is."""
     from germ.report import figures
 
-    for row in rows:
-        if row.estimate is not None:
-            screen.warn(row.estimate.warnings, f"{row.step}: ")
+    good = [(row.step, row.estimate) for row in rows if row.estimate is not None]
+    said = [f"{step}: {warning}" for step, estimate in good for warning in estimate.warnings]
+    screen.warn(said[:MAX_WARNINGS])
+    if len(said) > MAX_WARNINGS:
+        screen.say(f"  ⚠ {len(said) - MAX_WARNINGS} more in {out / 'sweep.csv'}", "yellow")
     paths: dict[str, Any] = {"csv": str(out / "sweep.csv"), "table": str(out / "sweep.json")}
-    good = [row for row in rows if row.estimate is not None]
     if good:
         figure = figures.save(figures.trajectory(rows, title), out / "trajectory.png")
         paths["figure"] = str(figure)
-    screen.say(f"{len(good)} of {len(rows)} checkpoints; " + ", ".join(paths.values()), "dim")
+    screen.say(
+        f"{len(good)} of {len(rows)} checkpoints measured; " + ", ".join(paths.values()), "dim"
+    )
     return paths

@@ -9,7 +9,7 @@ import torch
 
 from germ.errors import GermError
 from germ.samplers.sgld import check_step_size
-from germ.types import PerChain, Positions, Potential, Preconditioner
+from germ.types import PerChain, Positions, Potential, Preconditioner, UniformPairs
 
 
 class HMCState(NamedTuple):
@@ -78,7 +78,7 @@ class HMC:
         return HMCState(position, value, grad, torch.ones_like(value))
 
     def step_with(
-        self, state: HMCState, potential: Potential, noise: Positions, uniform: PerChain
+        self, state: HMCState, potential: Potential, noise: Positions, uniform: UniformPairs
     ) -> HMCState:
         """One trajectory and its test.
 
