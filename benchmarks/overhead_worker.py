@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from datasets import Dataset, disable_progress_bars
 from torch import nn
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
@@ -108,15 +107,14 @@ def make_model(case: Case) -> nn.Module:
 
 
 def bare(case: Case, model: nn.Module, tokens: torch.Tensor) -> Run:
-    """Forward and backward, and nothing else: what no sampler can go below."""
+    """Forward and backward of germ's own loss, and nothing else: what no sampler can go below."""
+    from germ.losses import causal_lm
 
     def run(draws: int, path: Path) -> None:
         source = torch.Generator().manual_seed(0)
         for _ in range(CHAINS * draws):
             rows = torch.randint(len(tokens), (case.batch_size,), generator=source)
-            batch = tokens[rows]
-            logits = model(input_ids=batch, use_cache=False).logits
-            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), batch[:, 1:].flatten())
+            loss = causal_lm(model, {"input_ids": tokens[rows]}).mean()
             model.zero_grad(set_to_none=True)
             loss.backward()
 

@@ -158,6 +158,9 @@ def test_the_automatic_batch_counts_losses_and_not_examples():
     def per_token(model: nn.Module, batch: Any) -> Tensor:
         return model(batch[0]).square().mean(1, keepdim=True).expand(-1, 256)
 
-    assert auto_batch_size(net_posterior(num_examples=600)) == 512
+    assert auto_batch_size(net_posterior(num_examples=3000)) == 2048
     assert auto_batch_size(net_posterior(num_examples=24)) == 24
+    wide = nn.Sequential(nn.Linear(2, 50_000), nn.Tanh(), nn.Linear(50_000, 2)).eval()
+    data = torch.randn(3000, 2), torch.randn(3000, 2)
+    assert auto_batch_size(germ.LocalPosterior.from_model(wide, data, loss="mse")) == 512
     assert auto_batch_size(net_posterior(num_examples=600, loss=per_token)) == 4096 // 256

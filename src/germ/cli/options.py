@@ -237,9 +237,9 @@ class Sampling:
         }
 
     @property
-    def num_steps_after_warmup(self) -> int:
-        """Steps from the first draw to the last, for the progress bar."""
-        return (self.draws - 1) * self.thin + 1
+    def num_steps_after_warmup(self) -> int | None:
+        """Steps from the first draw to the last, for the progress bar; None where germ decides."""
+        return None if self.draws is None else (self.draws - 1) * self.thin + 1
 
 
 @dataclass(frozen=True)

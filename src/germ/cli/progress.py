@@ -39,8 +39,10 @@ def bars(console: Console) -> Progress:
 class Bars:
     """Turns what `germ.sample` and `germ.sweeping.sweep` tell into bars, or into nothing."""
 
-    def __init__(self, display: Progress | None, num_steps_after_warmup: int, num_models: int):
-        """Show `num_models` runs, each of so many steps after its warmup."""
+    def __init__(
+        self, display: Progress | None, num_steps_after_warmup: int | None, num_models: int
+    ):
+        """Show `num_models` runs, each of so many steps after its warmup (None: not known yet)."""
         self.display = display
         self.num_steps_after_warmup = num_steps_after_warmup
         self.num_models = num_models
@@ -73,7 +75,9 @@ class Bars:
         sampling = stage in ("warmup", "draws")
         if sampling:
             done += self._num_warmup if stage == "draws" else 0
-            total = self._num_warmup + self.num_steps_after_warmup
+            # Until the draws begin: twice the warmup follow it, unless it is said otherwise.
+            after = total if stage == "draws" else self.num_steps_after_warmup or 2 * total
+            total = self._num_warmup + after
         if stage != self._stage:
             if not (stage == "draws" and self._stage == "warmup"):
                 self.display.reset(self._run, total=total)

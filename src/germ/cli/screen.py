@@ -71,7 +71,7 @@ class Screen:
             sys.stdout.flush()
 
     @contextlib.contextmanager
-    def progress(self, num_steps_after_warmup: int, num_models: int = 1) -> Iterator[Bars]:
+    def progress(self, num_steps_after_warmup: int | None, num_models: int = 1) -> Iterator[Bars]:
         """Bars with the time that is left, on a terminal; elsewhere nothing."""
         console = Console(stderr=True)
         if self.json or not console.is_terminal:
