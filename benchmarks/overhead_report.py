@@ -67,7 +67,8 @@ def markdown(results: dict[str, Any]) -> str:
     for case, rows in results["summary"].items():
         lines += table(case, rows)
     lines += stored(results["summary"])
-    lines += [f"- **{name}**: {what}." for name, what in CONTENDERS.items()]
+    ran = {name for rows in results["summary"].values() for name in rows}
+    lines += [f"- **{name}**: {what}." for name, what in CONTENDERS.items() if name in ran]
     return "\n".join(lines) + "\n"
 
 

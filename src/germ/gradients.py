@@ -25,6 +25,7 @@ from torch.utils import _pytree as pytree
 from germ import rng
 from germ.errors import GermError
 from germ.posterior import LocalPosterior
+from germ.tree import dot
 from germ.types import Batch, PerChain, Positions
 
 ESTIMATES = ("anchored", "minibatch")
@@ -37,11 +38,13 @@ class Evaluation(NamedTuple):
         loss: L_B(w), shape (chains,), float64.
         difference: The estimate of L_n(w) − L_n(w*), shape (chains,), float64.
         grad: The estimate of ∇U(w), shape (chains, d).
+        displacement: w − w*, shape (chains, d).
     """
 
     loss: PerChain
     difference: PerChain
     grad: Positions
+    displacement: Positions
 
 
 @dataclass(frozen=True)
@@ -163,13 +166,13 @@ class BatchAtAnchor(NamedTuple):
     Attributes:
         batch: The examples.
         losses: Their losses at w*, (examples,) or, with own batches, (chains, examples).
-        grad: ∇L_B(w*), (d,) or (chains, d); None where it is not needed.
+        correction: ∇L_B(w*) − ∇L_n(w*), (d,) or (chains, d); None where it is not needed.
         own: Whether each chain has a batch of its own.
     """
 
     batch: Batch
     losses: Tensor
-    grad: Tensor | None
+    correction: Tensor | None
     own: bool
 
 
@@ -240,7 +243,9 @@ class Gradients:
         anchor = self.posterior.anchor.expand(num, -1)
         _, grad = losses_and_grad(self.posterior, anchor, batch, own_batches=own)
         self.num_gradients += num
-        return BatchAtAnchor(batch, losses, grad if own else grad[0], own)
+        assert self.anchor.grad is not None
+        correction = grad - self.anchor.grad
+        return BatchAtAnchor(batch, losses, correction if own else correction[0], own)
 
     def at(self, positions: Positions, drawn: BatchAtAnchor) -> Evaluation:
         """What the batch says at `positions` (chains, d).
@@ -249,24 +254,27 @@ class Gradients:
         −(∇L_B(w*) − ∇L_n(w*))·(w − w*), whose mean over batches is zero.
         """
         posterior = self.posterior
-        at_anchor = drawn.grad
+        correction = drawn.correction
         joined = positions
-        if at_anchor is None and self.estimate == "anchored" and not self.full_batch:
+        if correction is None and self.estimate == "anchored" and not self.full_batch:
             joined = torch.cat([positions, posterior.anchor[None]])
         losses, grad = losses_and_grad(posterior, joined, drawn.batch, own_batches=drawn.own)
         self.num_gradients += len(joined)
         if len(joined) > len(positions):
-            losses, grad, at_anchor = losses[:-1], grad[:-1], grad[-1]
+            assert self.anchor.grad is not None
+            correction = grad[-1] - self.anchor.grad
+            losses, grad = losses[:-1], grad[:-1]
         losses = losses.double()
         difference = (losses - drawn.losses.to(losses.device)).mean(1)
         displacement = positions - posterior.anchor
-        if at_anchor is not None:
-            assert self.anchor.grad is not None
-            correction = at_anchor - self.anchor.grad
-            grad = grad - correction
-            difference = difference - (correction * displacement).sum(1, dtype=torch.float64)
-        grad = posterior.nbeta * grad + posterior.localization * displacement
-        return Evaluation(losses.mean(1), difference, grad)
+        # One new vector, then in place: each of d numbers costs as much as the arithmetic on it.
+        if correction is None:
+            grad = posterior.nbeta * grad
+        else:
+            grad = (grad - correction).mul_(posterior.nbeta)
+            difference = difference - dot(displacement, correction)
+        grad.add_(displacement, alpha=posterior.localization)
+        return Evaluation(losses.mean(1), difference, grad, displacement)
 
 
 @dataclass

@@ -132,7 +132,12 @@ class MetropolisKernel:
                 self.potential.batch_size,
             )
             difference, _ = control(state.position)
-        return Evaluation(self.potential.anchor.loss + difference, difference, state.grad)
+        return Evaluation(
+            self.potential.anchor.loss + difference,
+            difference,
+            state.grad,
+            state.position - posterior.anchor,
+        )
 
     def advance(self, state: Any, evaluation: Evaluation, step: int, chains: range) -> Any:
         """One proposal and its test."""

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from germ import fingerprint
@@ -36,17 +35,6 @@ LANGUAGE_MODEL_LOCALIZATION = 300.0
 
 LOCALIZATION = 1.0
 """γ otherwise (Lau et al. 2308.12108)."""
-
-
-class _Applied(nn.Module):
-    """Runs any function of the model, so that `functional_call` swaps weights underneath it."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, function: Callable[..., T], *args: Any) -> T:
-        return function(self.model, *args)
 
 
 @dataclass(frozen=True)
@@ -156,9 +144,18 @@ class LocalPosterior:
         Differentiable in `position`; weights that do not move take no part in the graph, so
         nothing is computed backward below the lowest moving layer.
         """
-        moved = self.coordinates.unflatten(position, self._params)
-        params = {f"model.{name}": p for name, p in {**self._params, **moved}.items()}
-        return functional_call(self._applied, params, (function, *args))
+        # What `torch.func.functional_call` does, without walking the modules at every call, which
+        # costs more than the gradient of a small model.
+        params = {**self._params, **self.coordinates.unflatten(position, self._params)}
+        places = self._places
+        held = [holder[key] for holder, key, _ in places]
+        try:
+            for holder, key, name in places:
+                holder[key] = params[name]
+            return function(self.model, *args)
+        finally:
+            for (holder, key, _), original in zip(places, held, strict=True):
+                holder[key] = original
 
     # Made once: walking a large model's modules at every call would cost more than small gradients.
     @functools.cached_property
@@ -166,8 +163,15 @@ class LocalPosterior:
         return {name: p.detach() for name, p in self.model.named_parameters()}
 
     @functools.cached_property
-    def _applied(self) -> _Applied:
-        return _Applied(self.model)
+    def _places(self) -> list[tuple[dict[str, Any], str, str]]:
+        """Every place where a module holds a parameter (tied ones have several), and its name."""
+        names = {id(p): name for name, p in self.model.named_parameters()}
+        return [
+            (module._parameters, key, names[id(p)])
+            for module in self.model.modules()
+            for key, p in module._parameters.items()
+            if p is not None
+        ]
 
     def example_losses(self, position: Tensor, batch: Batch) -> Tensor:
         """Loss of each example of `batch` at `position` (d,): shape (examples,)."""
@@ -242,9 +246,10 @@ class LocalPosterior:
                     f"the buffer {name!r}: switch that off (call model.eval(), or drop the buffer)"
                 )
         if not torch.isfinite(raw).all():
+            bad = int((~torch.isfinite(raw.reshape(num, -1)).all(1)).nonzero()[0])
             raise GermError(
-                "expected a finite loss at the anchor; it is NaN or infinite on the first "
-                "examples: check the data and the loss"
+                f"expected finite losses at the anchor; example {bad} has NaN or inf: check the "
+                "data and the loss"
             )
         if not torch.allclose(raw, again, rtol=1e-3, atol=1e-6):
             raise GermError(

@@ -15,6 +15,7 @@ from germ.gradients import Evaluation
 from germ.losses import identify
 from germ.plan import Plan
 from germ.posterior import LocalPosterior
+from germ.tree import dot
 from germ.types import Accumulator, Observable
 
 Block = dict[str, np.ndarray]
@@ -68,24 +69,21 @@ class Recorder:
         self._moved = np.zeros(plan.chains, dtype=bool)
         self._rows: dict[str, list[list[Tensor]]] = {}
 
-    def row(self, evaluations: list[Evaluation], states: list[Any]) -> None:
-        """Write down one step of all chains."""
-        posterior = self.posterior
-        positions = [state.position - posterior.anchor for state in states]
-        d = posterior.num_coordinates
-        columns: dict[str, list[Tensor]] = {
-            "loss": [e.loss for e in evaluations],
-            "loss_difference": [e.difference for e in evaluations],
-            "virial": [
-                (p * e.grad).sum(1, dtype=torch.float64) / d
-                for p, e in zip(positions, evaluations, strict=True)
-            ],
-            "distance": [p.double().square().sum(1).sqrt() for p in positions],
+    def look(self, evaluation: Evaluation, state: Any) -> dict[str, Tensor]:
+        """The series' values of some chains at one step, each (chains,)."""
+        moved = evaluation.displacement
+        seen = {
+            "loss": evaluation.loss,
+            "loss_difference": evaluation.difference,
+            "virial": dot(moved, evaluation.grad) / self.posterior.num_coordinates,
+            "distance": dot(moved, moved).sqrt(),
         }
-        if hasattr(states[0], "accepted"):
-            columns["acceptance"] = [state.accepted for state in states]
-        for name, parts in columns.items():
-            self._rows.setdefault(name, []).append(parts)
+        return seen | ({"acceptance": state.accepted} if hasattr(state, "accepted") else {})
+
+    def row(self, seen: list[dict[str, Tensor]]) -> None:
+        """Write down one step of all chains, looked at in groups."""
+        for name in seen[0]:
+            self._rows.setdefault(name, []).append([part[name] for part in seen])
 
     def observe(self, states: list[Any]) -> None:
         """Evaluate the observables at a draw, each chain at its own weights."""

@@ -217,7 +217,7 @@ class _Loop:
             # A block never straddles the end of warmup: its rows go to one series.
             phase = "warmup" if self.step < plan.warmup else "draws"
             end = plan.warmup if phase == "warmup" else plan.num_steps
-            begun = (self.step, self.states, dict(self.recorder.summaries))
+            begun = (self.step, list(self.states), dict(self.recorder.summaries))
             try:
                 self._block(phase, end)
             except KeyboardInterrupt:
@@ -251,20 +251,20 @@ class _Loop:
     def _one_step(self, phase: str) -> None:
         plan, step = self.plan, self.step
         shared = self.kernel.shared(step)
-        evaluations = [
-            self.kernel.evaluate(state, shared, step, chains)
-            for state, chains in zip(self.states, plan.groups, strict=True)
-        ]
-        if phase == "warmup" or plan.is_draw(step):
-            self.recorder.row(evaluations, self.states)
         if phase == "draws" and plan.is_draw(step):
             self.recorder.observe(self.states)
-        if step == plan.num_steps - 1:
-            return  # nothing will be seen of where it would lead
-        self.states = [
-            self.kernel.advance(state, evaluation, step, chains)
-            for state, evaluation, chains in zip(self.states, evaluations, plan.groups, strict=True)
-        ]
+        seen = []
+        # One group after the other, from its gradient to its step: no more than one gradient is
+        # ever held, where a list of them would be as much memory as all chains.
+        for i, chains in enumerate(plan.groups):
+            evaluation = self.kernel.evaluate(self.states[i], shared, step, chains)
+            if phase == "warmup" or plan.is_draw(step):
+                seen.append(self.recorder.look(evaluation, self.states[i]))
+            if step < plan.num_steps - 1:  # nothing will be seen of where the last would lead
+                self.states[i] = self.kernel.advance(self.states[i], evaluation, step, chains)
+            del evaluation
+        if seen:
+            self.recorder.row(seen)
 
     def _tell(self, phase: str) -> None:
         plan = self.plan

@@ -76,7 +76,7 @@ def test_half_precision_weights_move_by_less_than_their_spacing(name):
         (0.5, 1.0, 2.0, 1.0), nbeta=1.0, localization=1e8, center=(1.0, -1.0, 1.5, -1.5),
         dtype=torch.bfloat16,
     )  # fmt: skip
-    seen = draw(name, posterior, 0.8, draws=40, warmup=20, observables={"weights": flat_weights})
+    seen = draw(name, posterior, 0.8, draws=30, warmup=12, observables={"weights": flat_weights})
     anchor = flat_weights(posterior.model).detach().numpy()
     assert (seen["weights"].values == anchor).all()
     assert seen["weights"].dtype == np.float32
@@ -110,7 +110,7 @@ def test_the_model_is_never_written_to(name, together):
     flags = [p.requires_grad for p in model.parameters()]
     storage = [p.data_ptr() for p in model.parameters()]
     anchor = posterior.anchor.clone()
-    draw(name, posterior, chains_per_call=together, observables={"norm": norm})
+    draw(name, posterior, chains_per_call=together, draws=4, warmup=2, observables={"norm": norm})
     assert all(torch.equal(before[key], now) for key, now in model.state_dict().items())
     assert torch.equal(posterior.anchor, anchor)
     assert [p.requires_grad for p in model.parameters()] == flags
@@ -121,18 +121,19 @@ def test_the_model_is_never_written_to(name, together):
 @every_sampler
 @pytest.mark.parametrize("together", [1, 3])
 def test_the_same_seed_gives_the_same_bits(name, together):
+    settings = {"chains_per_call": together, "draws": 4, "warmup": 2}
     torch.manual_seed(1)  # the user's own generator plays no part
-    one = draw(name, net_posterior(), chains_per_call=together)
+    one = draw(name, net_posterior(), **settings)
     torch.manual_seed(2)
-    two = draw(name, net_posterior(), chains_per_call=together)
+    two = draw(name, net_posterior(), **settings)
     assert same_bits(one, two)
-    other = draw(name, net_posterior(), chains_per_call=together, seed=2)
+    other = draw(name, net_posterior(), seed=2, **settings)
     assert (one["distance"].values[:, 1:] != other["distance"].values[:, 1:]).all()
     distances = one["distance"].values[:, -1]
     assert len(set(distances)) == len(distances), "and no two chains are the same"
 
 
-WAYS = [(1, 1), (2, 1), (2, 2), (5, 2), (5, 5)]  # chains, and how many in a call
+WAYS = [(1, 1), (2, 2), (5, 2), (5, 5)]  # chains, and how many in a call
 BATCHES = {"shared": {}, "own": {"share_batches": False}, "minibatch": {"gradient": "minibatch"}}
 CASES = [
     (name, batches)
@@ -145,7 +146,7 @@ CASES = [
 def test_a_chain_is_the_same_chain_whoever_runs_beside_it(name, batches):
     """For any number of chains in any grouping: to rounding; one at a time: to the bit."""
     posterior = net_posterior(torch.float64)
-    settings = {**BATCHES[batches], "draws": 5, "warmup": 3}
+    settings = {**BATCHES[batches], "draws": 4, "warmup": 2}
     reference = draw(name, posterior, chains=5, chains_per_call=1, **settings)
     for chains, together in WAYS:
         seen = draw(name, posterior, chains=chains, chains_per_call=together, **settings)
@@ -252,10 +253,10 @@ OBSERVED: dict[str, Any] = {
 @every_sampler
 def test_interrupted_runs_end_with_the_same_bits(name, tmp_path, monkeypatch):
     monkeypatch.setattr(sampling, "BLOCK_STEPS", 5)
-    settings = {"observables": OBSERVED, "chains_per_call": 2, "thin": 2}
+    settings = {"observables": OBSERVED, "chains_per_call": 2, "draws": 8, "thin": 2}
     whole = draw(name, net_posterior(), **settings)
     folder = tmp_path / "run.zarr"
-    for after in (3, 7, 12):  # in warmup, among the draws, and again
+    for after in (3, 14):  # in warmup, and among the draws
         with pytest.raises(KeyboardInterrupt):
             draw(name, net_posterior(), store=folder, progress=Interrupt(after), **settings)
     assert germ.load(folder).attrs["status"] == "interrupted"
@@ -274,15 +275,16 @@ class Killed(BaseException):
 def test_killed_runs_end_with_the_same_bits(name, tmp_path, monkeypatch):
     monkeypatch.setattr(sampling, "BLOCK_STEPS", 3)
     monkeypatch.setattr(sampling, "COMMIT_SECONDS", 0.0)
-    whole = draw(name, net_posterior(), observables=OBSERVED)
+    settings = {"observables": OBSERVED, "draws": 8}
+    whole = draw(name, net_posterior(), **settings)
     folder = tmp_path / "run.zarr"
     for after in (1, 4, 8):
         with pytest.raises(Killed):
             draw(
-                name, net_posterior(), store=folder, observables=OBSERVED,
-                progress=Interrupt(after, Killed),
+                name, net_posterior(), store=folder, progress=Interrupt(after, Killed),
+                **settings,
             )  # fmt: skip
-    resumed = draw(name, net_posterior(), store=folder, observables=OBSERVED)
+    resumed = draw(name, net_posterior(), store=folder, **settings)
     assert same_bits(whole, resumed)
 
 

@@ -187,12 +187,17 @@ def _warnings(found: LLC, failed: list[int], num_examples: int) -> tuple[str, ..
     heat = (found.virial - 1) * found.num_coordinates / 2
     heat_error = 3 * found.virial_error * found.num_coordinates / 2
     if abs(heat) > max(heat_error, SIGNIFICANT_HEAT * abs(found.value)):
-        cause = (
-            "the chain is heated; use a smaller step size or a larger batch"
-            if heat > 0
-            else "the chain has not spread out yet; warm up longer"
-        )
-        said.append(f"virial {found.virial:.3f} ≠ 1 (≈ {heat:+.3g} in λ̂): {cause}")
+        if heat > 0:
+            said.append(
+                f"virial {found.virial:.3f} > 1 (about {heat:+.3g} in λ̂): the chain is heated; use "
+                "a smaller step size or a larger batch"
+            )
+        else:
+            # Much of what is missing lies along directions that the loss does not feel.
+            said.append(
+                f"virial {found.virial:.3f} < 1 (at most {-heat:.3g} missing from λ̂): the chain "
+                "has not spread out yet; warm up longer, or raise the localization"
+            )
     if abs(found.drift_z) > MAX_DRIFT_Z:
         said.append(
             f"λ̂ drifts by {found.drift:+.3g} from the first to the last half of the draws "

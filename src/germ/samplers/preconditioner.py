@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -43,13 +44,19 @@ class Diagonal:
         if not (self.scale.isfinite().all() and (self.scale > 0).all()):
             raise GermError("expected a preconditioner with positive, finite entries")
 
+    @cached_property
+    def root(self) -> Tensor:
+        """D^(1/2), computed once."""
+        return self.scale.sqrt()
+
     def apply(self, vector: Positions) -> Positions:
         """D·v."""
         return self._fitting(vector) * vector
 
     def sqrt(self, vector: Positions) -> Positions:
         """D^(1/2)·v."""
-        return self._fitting(vector).sqrt() * vector
+        self._fitting(vector)
+        return self.root.to(vector) * vector
 
     def _fitting(self, vector: Positions) -> Tensor:
         if vector.shape[-1] != len(self.scale):
