@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import germ
 from germ.errors import GermError
+from germ.losses import causal_lm
 from germ.posterior import LocalPosterior
 from germ.samplers import SGLD
 
@@ -248,6 +249,85 @@ def test_apply_moves_what_should_move_and_writes_nothing():
     shared = posterior.apply(position, lambda m: m.again.weight)
     assert torch.equal(shared, params["outer.weight"] + 1)
     assert all(torch.equal(before[k], v) for k, v in posterior.model.state_dict().items())
+
+
+class Held(nn.Module):
+    """Weights held in all the ways that PyTorch has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(5, 4)
+        self.recurrent = nn.LSTM(4, 4, batch_first=True)
+        self.gated = nn.GRU(4, 4, batch_first=True)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+        self.list = nn.ParameterList([nn.Parameter(torch.ones(4)), nn.Parameter(torch.ones(4))])
+        self.dict = nn.ParameterDict({"scale": nn.Parameter(torch.ones(4))})
+        self.twice = nn.Linear(4, 4)
+        self.also = self.twice
+        self.head = nn.Linear(4, 5, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        x = self.embed(input_ids)
+        x = x + self.recurrent(x)[0] + self.gated(x)[0]
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        x = self.normed(x) * self.list[0] + self.list[1] * self.dict["scale"]
+        return self.head(self.also(torch.tanh(self.twice(x))))
+
+
+def test_apply_is_a_model_with_those_weights_however_it_holds_them():
+    source = torch.Generator().manual_seed(0)
+    model = Held().double()
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.5, generator=source)
+    tokens = torch.randint(5, (6, 4), generator=source)
+    # Bidirectional attention couples tokens, not examples.
+    posterior = LocalPosterior.from_model(model, tokens)
+    noise = torch.randn(posterior.num_coordinates, generator=source, dtype=torch.float64)
+    leaf = (posterior.anchor + 0.3 * noise).requires_grad_()
+    loss = posterior.example_losses(leaf, {"input_ids": tokens}).mean()
+    (grad,) = torch.autograd.grad(loss, leaf)
+
+    other = Held().double()
+    moved = posterior.coordinates.unflatten(leaf.detach(), {})
+    aliases = {"head.weight": moved["embed.weight"]}
+    aliases |= {f"also.{key}": moved[f"twice.{key}"] for key in ("weight", "bias")}
+    other.load_state_dict({**model.state_dict(), **moved, **aliases})
+    expected = causal_lm(other, {"input_ids": tokens}).mean()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    for name, where in posterior.coordinates.slices().items():
+        direct = other.get_parameter(name).grad
+        assert direct is not None and direct.abs().max() > 0, name
+        torch.testing.assert_close(grad[where], direct.reshape(-1), msg=name)
+
+
+def test_the_weights_come_back_when_a_function_fails():
+    posterior = net_posterior()
+    before = dict(posterior.model.named_parameters())
+
+    def fails(model: Any) -> Tensor:
+        assert not isinstance(model.head.weight, nn.Parameter)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        posterior.apply(posterior.anchor + 1, fails)
+    after = dict(posterior.model.named_parameters())
+    assert before.keys() == after.keys()
+    assert all(after[name] is p for name, p in before.items())
+
+
+def test_apply_within_apply():
+    """An observable may itself look at the posterior elsewhere."""
+    posterior = net_posterior()
+    one, two = posterior.anchor + 1, posterior.anchor + 2
+
+    def both(model: Any) -> tuple[Tensor, Tensor]:
+        return posterior.apply(two, flat_weights), flat_weights(model)
+
+    inner, outer = posterior.apply(one, both)
+    assert torch.equal(inner, two) and torch.equal(outer, one)
 
 
 def test_gradients_stop_below_the_lowest_layer_that_moves():
