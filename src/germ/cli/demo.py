@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Twelve checkpoints and four domains: sixteen runs of some 750 gradients of 8 × 64 tokens, about
 # 20 ms each on one core. The chains are in equilibrium after 15 steps.
 LOADING = Loading(device="cpu", context=64, max_examples=512)
-SAMPLING = Sampling(chains=4, draws=60, warmup=20, batch_size=8)
+SAMPLING = Sampling(chains=4, draws=80, warmup=20, batch_size=8)
 
 # For tests: what is shown is the same, and the numbers mean nothing.
 FAST = Sampling(sampler=SamplerName.LM, step_size=1e-5, chains=2, draws=8, warmup=2, batch_size=2)
