@@ -42,7 +42,7 @@ def same_draws(one: Path, other: Path) -> bool:
 
 def test_stopped_by_ctrl_c_it_saves_and_says_how_to_go_on(folder):
     call_json(*RUN, "--out", "whole.zarr")
-    process = start(folder, *RUN, "--fresh", "--out", "run.zarr", slow=0.05, setup=OFTEN)
+    process = start(folder, *RUN, "--fresh", "--out", "run.zarr", slow=0.3, setup=OFTEN)
     wait_for_commit(folder, process)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=120)
@@ -64,7 +64,7 @@ def test_stopped_by_ctrl_c_it_saves_and_says_how_to_go_on(folder):
 
 def test_killed_it_goes_on_from_its_last_commit(folder):
     call_json(*RUN, "--out", "whole.zarr")
-    process = start(folder, *RUN, "--out", "run.zarr", slow=0.05, setup=OFTEN)
+    process = start(folder, *RUN, "--out", "run.zarr", slow=0.3, setup=OFTEN)
     wait_for_commit(folder, process)
     process.kill()
     process.communicate()
@@ -80,7 +80,7 @@ def test_an_interrupted_sweep_keeps_what_is_finished_and_goes_on_with_the_rest(f
     Path("toys.py").write_text(
         source + "\ndef second():\n    return linear((0.0, 2.0, 3.0)), data(), squared\n"
     )
-    process = start(folder, *arguments, slow=0.05, setup=OFTEN)
+    process = start(folder, *arguments, slow=0.3, setup=OFTEN)
     deadline = time.monotonic() + 120
     while len(list(folder.rglob("out/*.zarr"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
