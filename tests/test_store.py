@@ -10,17 +10,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from tests.store_support import IDENTITY, finished, interrupted, listing, losses
 
 from germ import store
 from germ.errors import GermError
 from germ.store import Run, series
-
-IDENTITY = {
-    "sampler": {"name": "sgld", "step_size": 1e-3},
-    "posterior": {"nbeta": 30.0, "localization": 100.0},
-    "seed": 0,
-    "weights": "3fa2" * 16,
-}
 
 
 @pytest.fixture
@@ -33,28 +27,6 @@ def small_chunks(monkeypatch):
     """Four rows of `losses(2)` to a chunk."""
     monkeypatch.setattr(series, "_CHUNK_BYTES", 64)
     monkeypatch.setattr(series, "_FEWEST_ROWS", 1)
-
-
-def losses(num_chains: int, first: int, num_rows: int) -> np.ndarray:
-    rows = np.arange(first, first + num_rows)
-    return np.arange(num_chains)[:, None] * 100.0 + rows
-
-
-def finished(path: Path, **options) -> Run:
-    with Run.open(path, identity=IDENTITY, **options) as run:
-        run.append("draws", {"loss": losses(2, 0, 3)}, start=0)
-        run.finish({"llc": 1.5})
-    return run
-
-
-def interrupted(path: Path) -> None:
-    with Run.open(path, identity=IDENTITY) as run:
-        run.append("draws", {"loss": losses(2, 0, 3)}, start=0)
-        run.commit(7, {"x": 1})
-
-
-def listing(path: Path) -> dict[str, bytes]:
-    return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file()}
 
 
 # What is written is what is read.

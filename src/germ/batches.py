@@ -69,7 +69,9 @@ class Data(ABC):
         return f"{type(self).__name__}({self.describe()})"
 
 
-def batch_indices(num_examples: int, batch_size: int, seed: int, step: int) -> Indices:
+def batch_indices(
+    num_examples: int, batch_size: int, seed: int, step: int, chain: int = -1
+) -> Indices:
     """Which examples make the batch of a step: a function of (seed, step), of nothing before.
 
     Drawn independently and uniformly, with replacement (`germ.rng.batch_indices`). Epochs (a
@@ -83,6 +85,7 @@ def batch_indices(num_examples: int, batch_size: int, seed: int, step: int) -> I
             in order, and the gradient exact.
         seed: The run's seed.
         step: The step.
+        chain: As for `germ.rng.batch_indices`.
 
     Raises:
         GermError: If there is no example, or none is asked for.
@@ -98,7 +101,7 @@ def batch_indices(num_examples: int, batch_size: int, seed: int, step: int) -> I
         )
     if batch_size >= num_examples:
         return torch.arange(num_examples)
-    return rng.batch_indices(num_examples, batch_size, seed, step)
+    return rng.batch_indices(num_examples, batch_size, seed, step, chain)
 
 
 def full_batches(data: Data, batch_size: int) -> Iterator[Batch]:

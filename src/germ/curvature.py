@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from germ import rng
+from germ.batches import batch_indices
 from germ.posterior import LocalPosterior
 from germ.types import Batch, Preconditioner
 
@@ -76,11 +77,7 @@ class Curvature:
         """`num` independent batches, numbered."""
         total = self.posterior.data.num_examples
         for probe in range(num):
-            indices = (
-                torch.arange(total)
-                if self.batch_size >= total
-                else rng.batch_indices(total, self.batch_size, self.seed, probe, chain=-2)
-            )
+            indices = batch_indices(total, self.batch_size, self.seed, probe, rng.MEASURING)
             yield probe, self.posterior.batch(indices)
 
     def diagonal(self, num_probes: int, on_probe: Callable[[], None] | None = None) -> Tensor:

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from germ import rng
+from germ.batches import batch_indices
 from germ.gradients import losses_and_grad
 from germ.posterior import LocalPosterior
 from germ.samplers import LeimkuhlerMatthews
@@ -141,10 +142,8 @@ class MetricFit:
 
     def _batch(self, index: int) -> Batch:
         num = self.posterior.data.num_examples
-        if self.batch_size >= num:
-            return self.posterior.batch(torch.arange(num))
         return self.posterior.batch(
-            rng.batch_indices(num, self.batch_size, self.seed, index, chain=-2)
+            batch_indices(num, self.batch_size, self.seed, index, rng.MEASURING)
         )
 
     def _difference(self, position: Tensor, batch: Batch) -> Tensor:

@@ -15,6 +15,9 @@ from torch import Tensor
 NOISE, UNIFORM, BATCH, PROBE, START = range(5)
 """Streams: what a random number is for. Different streams never share numbers."""
 
+MEASURING = -2
+"""In place of a chain: batches that calibration measures with, and no chain ever sees."""
+
 
 def generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator seeded by a hash of `key`.
