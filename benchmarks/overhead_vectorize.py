@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from germ.plan import VECTORIZE_BELOW, auto_batch_size
+from germ.plan import VECTORIZE_BELOW, auto_batch_size, losses_per_example
 from germ.posterior import LocalPosterior
 from germ.samplers import SGLD
 from germ.sampling import sample
@@ -118,6 +118,9 @@ def measure(net: Net, rounds: int) -> dict[str, Any]:
         "name": net.name,
         "parameters": sum(p.numel() for p in model.parameters()),
         "batch_size": auto_batch_size(posterior),
+        "product": auto_batch_size(posterior)
+        * losses_per_example(posterior)
+        * sum(p.numel() for p in model.parameters()),
         "loop_us": 1e6 * median(loop),
         "call_us": 1e6 * median(call),
         "gain": median(ratios),
@@ -135,10 +138,10 @@ def vectorize(out: Path, rounds: int) -> None:
         f"Written by `python -m benchmarks.overhead --vectorize`. {CHAINS} chains, one thread; "
         "microseconds of CPU time a gradient; gain = loop / call, the median over rounds, and "
         "least–most. "
-        f"`germ.plan.VECTORIZE_BELOW` is {VECTORIZE_BELOW:,}.",
+        f"`germ.plan.VECTORIZE_BELOW` is {VECTORIZE_BELOW:,} parameters × losses in a batch.",
         "",
-        "| model | parameters | batch | loop | one call | gain |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| model | parameters | batch | parameters × losses | loop | one call | gain |",
+        "|---|--:|--:|--:|--:|--:|--:|",
     ]
     print("\n".join(lines))
     rows = []
@@ -147,6 +150,7 @@ def vectorize(out: Path, rounds: int) -> None:
         rows.append(row)
         lines.append(
             f"| {row['name']} | {row['parameters']:,} | {row['batch_size']} "
+            f"| {row['product'] / 1e6:.1f}M "
             f"| {row['loop_us']:.0f} | {row['call_us']:.0f} "
             f"| **{row['gain']:.2f}** ({row['gain_least']:.2f}–{row['gain_most']:.2f}) |"
         )

@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from germ import batches
@@ -12,7 +10,6 @@ from germ.data import (
     TensorData,
     as_data,
     batch_indices,
-    full_batches,
 )
 from germ.errors import GermError
 
@@ -79,15 +76,6 @@ def test_a_batch_of_all_examples_is_the_data_in_order(size):
 def test_batches_of_nothing_are_refused(num, size):
     with pytest.raises(GermError, match="at least 1 example and a batch size of at least 1"):
         batch_indices(num, size, 0, 0)
-
-
-@settings(deadline=None)
-@given(num=st.integers(1, 40), size=st.integers(1, 50))
-def test_full_batches_are_all_examples_once_in_order(num, size):
-    data = TensorData(torch.arange(num, dtype=torch.float32))
-    parts = list(full_batches(data, size))
-    assert torch.cat(parts).tolist() == list(range(num))
-    assert all(len(part) == size for part in parts[:-1])
 
 
 # Tensors

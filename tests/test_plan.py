@@ -148,10 +148,12 @@ def test_small_models_are_vectorized_and_large_ones_are_not():
     assert can_vectorize(small, batch)
     assert auto_chains_per_call(small, 3, batch) == 3
     assert auto_chains_per_call(small, 1, batch) == 1
-    wide = nn.Sequential(nn.Linear(2, 200), nn.Tanh(), nn.Linear(200, 200), nn.Linear(200, 2))
+    wide = nn.Sequential(nn.Linear(2, 600), nn.Tanh(), nn.Linear(600, 600), nn.Linear(600, 2))
     large = germ.LocalPosterior.from_model(wide, net_data(), loss="mse")
     assert can_vectorize(large, batch)
-    assert auto_chains_per_call(large, 3, batch) == 1
+    # What counts is the work of a call, so the same model may pay on a smaller batch.
+    assert auto_chains_per_call(large, 3, batch) == 3
+    assert auto_chains_per_call(large, 3, large.batch(torch.arange(24).repeat(2))) == 1
 
 
 def test_the_automatic_batch_counts_losses_and_not_examples():

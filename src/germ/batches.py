@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,12 +102,6 @@ def batch_indices(
     if batch_size >= num_examples:
         return torch.arange(num_examples)
     return rng.batch_indices(num_examples, batch_size, seed, step, chain)
-
-
-def full_batches(data: Data, batch_size: int) -> Iterator[Batch]:
-    """All examples in order, `batch_size` at a time; the last batch may be smaller."""
-    for start in range(0, data.num_examples, batch_size):
-        yield data.batch(torch.arange(start, min(start + batch_size, data.num_examples)))
 
 
 def check_batch(batch: Batch, num_examples: int) -> None:

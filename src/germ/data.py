@@ -24,7 +24,6 @@ from germ.batches import (
     check_batch,
     content_hash,
     describe_batch,
-    full_batches,
 )
 from germ.errors import GermError
 from germ.tokens import TokenData, hugging_face_tokens, refuse_streams, token_rows
@@ -37,7 +36,6 @@ __all__ = [
     "MapData",
     "as_data",
     "batch_indices",
-    "full_batches",
 ]
 
 

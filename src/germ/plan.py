@@ -27,10 +27,11 @@ LONG_DRAWS, SHORT_DRAWS = 1000, 200
 
 MIN_BATCH_EXAMPLES = 8
 
-VECTORIZE_BELOW = 20_000
-"""On a CPU, models with fewer parameters run their chains in one vectorized call.
+VECTORIZE_BELOW = 10_000_000
+"""On a CPU, chains run in one vectorized call where parameters × losses in a batch, about the
+multiply-adds of a gradient, are fewer.
 
-Below, the interpreter costs more than the arithmetic; above, `vmap` gains nothing
+Below, the interpreter costs more than the arithmetic; above, `vmap` gains nothing or loses
 (`benchmarks/overhead.py --vectorize`).
 """
 
@@ -106,11 +107,15 @@ class Plan:
         return fields
 
 
+def num_losses(posterior: LocalPosterior, batch: Batch) -> int:
+    """Losses in a batch: one an example, or one a token."""
+    with torch.no_grad():
+        return posterior.apply(posterior.anchor, posterior.loss, batch).numel()
+
+
 def losses_per_example(posterior: LocalPosterior) -> int:
     """1, or the number of tokens."""
-    with torch.no_grad():
-        one = posterior.batch(torch.zeros(1, dtype=torch.long))
-        return posterior.apply(posterior.anchor, posterior.loss, one).numel()
+    return num_losses(posterior, posterior.batch(torch.zeros(1, dtype=torch.long)))
 
 
 def num_parameters(posterior: LocalPosterior) -> int:
@@ -139,13 +144,15 @@ def auto_chains_per_call(posterior: LocalPosterior, chains: int, batch: Batch) -
 
     The rule looks at sizes, not at clocks, so that the same command always runs the same way.
     """
+    if chains == 1:
+        return 1
     size = num_parameters(posterior)
     pays = (
         posterior.coordinates.device.type != "cpu"
-        or size < VECTORIZE_BELOW
         or posterior.num_coordinates < VECTORIZE_SHARE * size
+        or size * num_losses(posterior, batch) < VECTORIZE_BELOW
     )
-    if chains == 1 or not pays:
+    if not pays:
         return 1
     return chains if can_vectorize(posterior, batch) else 1
 

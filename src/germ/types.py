@@ -14,7 +14,7 @@ Params = dict[str, Tensor]
 Batch = Any
 """A tree (tuple, list, dict) of tensors whose first dimension is the example."""
 
-LossFn = Callable[[nn.Module, Batch], Tensor]
+LossFn = Callable[[Any, Any], Tensor]
 """`loss(model, batch)` → losses of shape `(examples,)` or `(examples, tokens)`, unreduced."""
 
 Observable = Callable[[nn.Module], Tensor]

@@ -58,6 +58,14 @@ class Diagonal:
         self._fitting(vector)
         return self.root.to(vector) * vector
 
+    def moved(
+        self, position: Positions, grad: Positions, noise: Positions, step: float
+    ) -> Positions:
+        """The next position, w − (ε/2)·D∇U + √(ε D)·ξ, in one new vector."""
+        scale = self._fitting(position)
+        moved = position.addcmul(scale, grad, value=-0.5 * step)
+        return moved.addcmul_(self.root.to(position), noise, value=step**0.5)
+
     def _fitting(self, vector: Positions) -> Tensor:
         if vector.shape[-1] != len(self.scale):
             raise GermError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from germ.errors import GermError
+from germ.samplers.preconditioner import Diagonal
 from germ.types import Positions, Preconditioner
 
 
@@ -74,6 +75,8 @@ def move(
     preconditioner: Preconditioner | None,
 ) -> Positions:
     """The position after w − (ε/2)·D∇U + √(ε D)·ξ."""
+    if isinstance(preconditioner, Diagonal):
+        return preconditioner.moved(position, grad, noise, step_size)
     if preconditioner is not None:
         grad, noise = preconditioner.apply(grad), preconditioner.sqrt(noise)
     return position.add(grad, alpha=-0.5 * step_size).add_(noise, alpha=step_size**0.5)
