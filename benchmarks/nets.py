@@ -14,13 +14,9 @@ import torch
 from torch import Tensor
 
 from germ import LocalPosterior
+from germ.exact import deep_linear
 from germ.losses import supervised
-from germ.zoo.deep_linear import (
-    DeepLinear,
-    learning_coefficient,
-    regression_data,
-    singular_truth,
-)
+from germ.zoo.deep_linear import DeepLinear, regression_data, singular_truth
 
 NUM_EXAMPLES = 100_000
 LOCALIZATION = 100.0
@@ -61,7 +57,7 @@ class Net:
     @property
     def true_coefficient(self) -> float:
         """λ (Aoyagi)."""
-        return float(learning_coefficient(self.widths, self.rank)[0])
+        return float(deep_linear(self.widths, self.rank).value)
 
     def data(self) -> tuple[DeepLinear, tuple[Tensor, Tensor]]:
         """The truth and its n examples."""

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from germ.accumulate import Covariance, Moments
+from germ.accumulate import Covariance, LogMeanExp, Moments
 
 CASES: list[tuple[Any, Any]] = [
     (Moments(), torch.ones(2)),
     (Covariance(), (torch.ones(2), torch.ones(2))),
+    (LogMeanExp(), torch.ones(2)),
 ]
 
 NUMBERS = st.floats(-1e3, 1e3, width=32)
@@ -85,6 +86,26 @@ def test_covariances_of_pieces_are_covariances_of_the_whole(case):
         assert found["covariance"].isnan().all()
 
 
+@given(cut(3))
+def test_log_mean_exps_of_pieces_are_those_of_the_whole(case):
+    values, pieces, order, random = case
+    accumulator = LogMeanExp()
+    parts = [fold(accumulator, map(torch.tensor, pieces[i]), torch.zeros(3)) for i in order]
+    found = accumulator.result(merged(accumulator, parts, random))["log_mean_exp"]
+    if len(values) == 0:
+        assert found.isnan().all()
+    else:
+        expected = np.logaddexp.reduce(values, axis=0) - np.log(len(values))
+        np.testing.assert_allclose(found, expected, atol=1e-9, rtol=1e-12)
+
+
+def test_a_density_of_zero_is_no_nan():
+    """log p = −∞ for one draw lowers the mean; for all of them it is −∞."""
+    values = torch.tensor([[-torch.inf, -torch.inf], [0.0, -torch.inf]])
+    found = LogMeanExp().result(fold(LogMeanExp(), values, values[0]))["log_mean_exp"]
+    torch.testing.assert_close(found, torch.tensor([0.5, 0.0]).double().log())
+
+
 def test_small_variance_on_a_large_mean_survives():
     """The textbook formula E[x²] − E[x]² loses everything here."""
     rng = np.random.default_rng(0)
@@ -111,7 +132,7 @@ def test_an_update_leaves_the_old_summary_alone():
         old = fold(accumulator, [value], value)
         kept = [tensor.clone() for tensor in old]
         other = torch.full((2,), 5.0)
-        accumulator.update(old, other if isinstance(accumulator, Moments) else (other, other))
+        accumulator.update(old, (other, other) if isinstance(accumulator, Covariance) else other)
         assert all(torch.equal(a, b) for a, b in zip(kept, old, strict=True))
 
 

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from germ.errors import GermError, SamplingFailed, Status
+    from germ.estimate.crossover import crossover
     from germ.estimate.llc import LLC, llc
+    from germ.estimate.thermodynamic import FreeEnergy, free_energy
+    from germ.estimate.two_temperatures import TwoTemperatures, two_temperatures
+    from germ.estimate.waic import WAIC, waic, waic_observables
+    from germ.estimate.wbic import WBIC, wbic
     from germ.measuring import Measurement, measure
     from germ.posterior import LocalPosterior
     from germ.sampling import sample
@@ -22,22 +27,37 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LLC",
+    "WAIC",
+    "WBIC",
+    "FreeEnergy",
     "GermError",
     "LocalPosterior",
     "Measurement",
     "SamplingFailed",
     "Status",
     "Sweep",
+    "TwoTemperatures",
+    "crossover",
+    "free_energy",
     "llc",
     "load",
     "measure",
     "sample",
     "sweep",
+    "two_temperatures",
+    "waic",
+    "waic_observables",
+    "wbic",
 ]
 
 _HOMES = {
     "errors": ("GermError", "SamplingFailed", "Status"),
+    "estimate.crossover": ("crossover",),
     "estimate.llc": ("LLC", "llc"),
+    "estimate.thermodynamic": ("FreeEnergy", "free_energy"),
+    "estimate.two_temperatures": ("TwoTemperatures", "two_temperatures"),
+    "estimate.waic": ("WAIC", "waic", "waic_observables"),
+    "estimate.wbic": ("WBIC", "wbic"),
     "measuring": ("Measurement", "measure"),
     "posterior": ("LocalPosterior",),
     "sampling": ("sample",),
@@ -46,7 +66,12 @@ _HOMES = {
 }
 
 
+_PACKAGES = ("exact", "numerical")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"germ.{name}")
     for home, names in _HOMES.items():
         if name in names:
             return getattr(importlib.import_module(f"germ.{home}"), name)

@@ -59,6 +59,49 @@ class Moments:
         return {"mean": summary.mean, "variance": variance / (summary.count - 1).clamp(min=1)}
 
 
+class LogMeanExpSummary(NamedTuple):
+    """Count, the largest value, and the sum of exp(value − largest)."""
+
+    count: Tensor
+    peak: Tensor
+    total: Tensor
+
+
+@dataclass(frozen=True)
+class LogMeanExp:
+    """log of the mean of exp(x) of each entry, in one pass and without overflow.
+
+    Of log-likelihoods log p(z|w) it is the log of the predictive density E_w[p(z|w)].
+    """
+
+    fields = ("log_mean_exp",)
+
+    def init(self, value: Tensor) -> LogMeanExpSummary:
+        """The empty summary of values like `value`."""
+        zero = torch.zeros_like(value, dtype=torch.float64)
+        empty = torch.full_like(zero, -torch.inf)
+        return LogMeanExpSummary(torch.zeros((), dtype=torch.float64), empty, zero)
+
+    def update(self, summary: LogMeanExpSummary, value: Tensor) -> LogMeanExpSummary:
+        """With one more value."""
+        value = value.double()
+        one = torch.ones((), dtype=torch.float64)
+        return self.merge(summary, LogMeanExpSummary(one, value, torch.ones_like(value)))
+
+    def merge(self, left: LogMeanExpSummary, right: LogMeanExpSummary) -> LogMeanExpSummary:
+        """Of two streams."""
+        peak = torch.maximum(left.peak, right.peak)
+        # Where both are −inf there is nothing to scale: exp(−inf − −inf) would be NaN.
+        base = torch.where(peak == -torch.inf, 0.0, peak)
+        total = left.total * (left.peak - base).exp() + right.total * (right.peak - base).exp()
+        return LogMeanExpSummary(left.count + right.count, peak, total)
+
+    def result(self, summary: LogMeanExpSummary) -> dict[str, Tensor]:
+        """`log_mean_exp`; NaN of an empty stream."""
+        mean = summary.total / summary.count  # 0/0 is NaN where there was no draw
+        return {"log_mean_exp": summary.peak + mean.log()}
+
+
 class CovarianceSummary(NamedTuple):
     """Count, the two means, and the sum of products of deviations."""
 

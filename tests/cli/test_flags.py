@@ -27,6 +27,8 @@ FLAGS = {
     "llc": {"--data", "--on", "--figure", "--json"} | SAMPLING | LOADING | POSTERIOR | KEEPING,
     "sweep": {"--data", "--json"} | SAMPLING | LOADING | POSTERIOR | KEEPING,
     "show": {"--figure", "--json"},
+    "exact": {"--at", "--dln", "--rrr", "--rank", "--tanh", "--nbeta", "--steps", "--json"},
+    "experiment": {"--preset", "--out", "--seed", "--json"},
     "demo": {"--out", "--seed", "--device", "--fresh", "--json", "--fast"},
     "doctor": {"--out", "--device", "--json"},
 }

@@ -1,59 +1,14 @@
 """The deep linear networks and what is known of them."""
 
-import itertools
-from fractions import Fraction
-
 import pytest
 import torch
 
 from germ.errors import GermError
 from germ.zoo.deep_linear import (
     DeepLinear,
-    learning_coefficient,
     regression_data,
     singular_truth,
 )
-
-
-def test_the_published_worked_example():
-    # A printed run of edmundlth/validating_lambdahat: true λ = 20546.5, m = 3.
-    widths = [455, 395, 125, 350, 277, 261, 297]
-    assert learning_coefficient(widths, 28) == (Fraction(41093, 2), 3)
-
-
-@pytest.mark.parametrize(
-    ("widths", "rank", "value"),
-    [([10, 10, 10, 10], 5, 46), ([6, 4, 6], 2, Fraction(27, 2)), ([16, 8, 12], 4, 64)],
-)
-def test_the_networks_of_the_lessons(widths, rank, value):
-    assert learning_coefficient(widths, rank)[0] == value
-
-
-def aoyagi_watanabe(m, n, h, r):
-    """Reduced-rank regression (Aoyagi & Watanabe 2005): four cases, a formula of its own."""
-    if m + h < n + r:
-        return Fraction(h * m - h * r + n * r, 2), 1
-    if n + h < m + r:
-        return Fraction(h * n - h * r + m * r, 2), 1
-    if m + n < h + r:
-        return Fraction(m * n, 2), 1
-    odd = (m + n + h + r) % 2
-    value = 2 * (h + r) * (m + n) - (m - n) ** 2 - (h + r) ** 2 + odd
-    return Fraction(value, 8), 1 + odd
-
-
-def test_two_layers_are_reduced_rank_regression():
-    for m, n, h in itertools.product(range(1, 6), repeat=3):
-        for r in range(min(m, n, h) + 1):
-            assert learning_coefficient([m, h, n], r) == aoyagi_watanabe(m, n, h, r)
-
-
-def test_one_layer_is_regular():
-    assert learning_coefficient([4, 7], 3) == (Fraction(4 * 7, 2), 1)
-
-
-def test_reversing_the_network_changes_nothing():
-    assert learning_coefficient([9, 4, 6, 5], 2) == learning_coefficient([5, 6, 4, 9], 2)
 
 
 def test_the_truth_has_the_rank_and_singular_values_asked_for():
@@ -113,6 +68,6 @@ def test_refusals_say_what_came():
     with pytest.raises(GermError, match=r"two or more widths.*\[3\]"):
         DeepLinear([3])
     with pytest.raises(GermError, match=r"rank <= 2.*got 3"):
-        learning_coefficient([4, 2, 4], 3)
+        singular_truth([4, 2, 4], 3, seed=0)
     with pytest.raises(GermError, match="singular values"):
         singular_truth([4, 4], 2, seed=0, singular_values=(1.0, 0.0))

@@ -13,6 +13,8 @@ from typer.core import TyperGroup
 from germ.cli import boundary
 from germ.cli.demo import demo
 from germ.cli.doctor import doctor
+from germ.cli.exact import exact
+from germ.cli.experiment import experiment
 from germ.cli.llc import llc
 from germ.cli.show import show
 from germ.cli.sweep import sweep
@@ -24,6 +26,8 @@ germ demo shows what comes out, on a small model that germ ships. On your own:
 germ llc MODEL --data FILE         one model, one number with its error
 
 germ sweep 'RUN/*' --data FILE     every checkpoint of a training run
+
+germ exact 'x^2*y^4'               a learning coefficient that is known exactly
 
 Runs are saved as they go: the same command goes on where it was stopped.
 """
@@ -90,7 +94,7 @@ def _root(
     pass
 
 
-for _command in (llc, sweep, show, demo, doctor):
+for _command in (llc, sweep, show, exact, experiment, demo, doctor):
     app.command(
         _command.__name__, help=_unwrapped(_command.__doc__ or ""), epilog=_unwrapped(EPILOG)
     )(_command)

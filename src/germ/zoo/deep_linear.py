@@ -4,14 +4,13 @@ $$ f(x) = W_L \cdots W_1 x $$
 
 A product of matrices can be written as a product in many ways: its minima form a variety with
 singular points, and at these the learning coefficient is far below half the number of parameters.
-Aoyagi computed it exactly. So these networks are what an estimator of it can be judged by.
+Aoyagi computed it exactly (`germ.exact.deep_linear`). So these networks are what an estimator of it
+can be judged by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
-from itertools import combinations
 
 import torch
 from jaxtyping import Float
@@ -60,8 +59,8 @@ def singular_truth(
 
     with random orthogonal Q, so that no coordinate is special. Every layer has rank exactly r:
     what is left of the fibre there is a network of widths H_l − r at zero, and the *local*
-    learning coefficient is the least on the fibre, that of `learning_coefficient`. At other points
-    of the fibre (layers of higher rank) it is larger.
+    learning coefficient is the least on the fibre, that of `germ.exact.deep_linear`. At other
+    points of the fibre (layers of higher rank) it may be larger: `germ.exact.deep_linear_at`.
 
     Args:
         widths: Widths H_0 … H_L.
@@ -121,50 +120,6 @@ def regression_data(
     with torch.no_grad():
         targets = truth(inputs)
     return inputs, targets + torch.randn(targets.shape, generator=source) * noise
-
-
-def learning_coefficient(widths: Sequence[int], rank: int) -> tuple[Fraction, int]:
-    r"""λ and its multiplicity m of a deep linear network whose truth has rank r.
-
-    With M_i = H_i − r; Σ the ℓ+1 least of them, as many as first give sum(Σ) < ℓ·min(others);
-    S = sum(Σ), M = ⌈S/ℓ⌉, a = S − (M−1)ℓ:
-
-    $$ \lambda = \tfrac12\bigl[r(H_0 + H_L) - r^2\bigr] + \frac{a(\ell-a)}{4\ell}
-       - \frac{\ell(\ell-1)}{4}\Bigl(\frac S\ell\Bigr)^2 + \frac12\sum_{i<j\in\Sigma} M_i M_j,
-       \qquad m = a(\ell - a) + 1. $$
-
-    Args:
-        widths: Widths H_0 … H_L.
-        rank: r.
-
-    Returns:
-        λ, exactly, and m.
-
-    Raises:
-        GermError: Widths that no network has, or a rank out of range.
-
-    Example:
-        >>> learning_coefficient([10, 10, 10, 10], rank=5)
-        (Fraction(46, 1), 3)
-
-    References:
-        Aoyagi 2024, Neural Networks 172 (deep linear); Aoyagi & Watanabe 2005 (two layers).
-    """
-    widths = _check(widths, rank)
-    excess = sorted(width - rank for width in widths)
-    # A least prefix exists: that of all of them has no others to fail against.
-    num = next(
-        num
-        for num in range(2, len(excess) + 1)
-        if num == len(excess) or sum(excess[:num]) < (num - 1) * excess[num]
-    )
-    chosen, ell = excess[:num], num - 1
-    total = sum(chosen)
-    a = total - (-(-total // ell) - 1) * ell
-    regular = Fraction(rank * (widths[0] + widths[-1]) - rank**2, 2)
-    pairs = Fraction(sum(x * y for x, y in combinations(chosen, 2)), 2)
-    square = Fraction(ell * (ell - 1), 4) * Fraction(total, ell) ** 2
-    return regular + Fraction(a * (ell - a), 4 * ell) - square + pairs, a * (ell - a) + 1
 
 
 def _check(widths: Sequence[int], rank: int) -> tuple[int, ...]:

@@ -1,0 +1,190 @@
+"""python -m benchmarks.truth: run the suite, or its references, and write the table."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.tables import environment
+from benchmarks.truth import estimators, peer, references
+from benchmarks.truth.case import Case
+from benchmarks.truth.cases import CASES, QUICK
+from benchmarks.truth.estimators import GERM, Estimator, Setting
+from benchmarks.truth.peer import PEER
+from benchmarks.truth.table import render
+
+RESULTS = Path(__file__).parent.parent / "results"
+PARTS = Path("build") / "truth"
+"""Where finished runs wait until the report is written; git ignores it."""
+
+SEEDS, QUICK_SEEDS = 4, 1
+WITHOUT_PEER = "devinterp is not installed, so its rows are left out (make .venv/.bench)."
+
+
+def chosen(items: Mapping[str, Any], wanted: list[str] | None) -> list[str]:
+    """Names that contain one of the words; all without words."""
+    if not wanted:
+        return list(items)
+    return [name for name in items if any(word in name for word in wanted)]
+
+
+def part_path(folder: Path, case: Case, name: str, quick: bool, seeds: int) -> Path:
+    """Where the runs of an estimator on a case are kept: by everything here that decides them.
+
+    A change of germ itself is not seen: start without --resume after one.
+    """
+    code = "".join(Path(str(module.__file__)).read_text() for module in (estimators, peer))
+    text = json.dumps([case.target(), case.full_batch, name, quick, seeds, code], sort_keys=True)
+    return folder / f"{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}.json"
+
+
+def run_case(
+    case: Case,
+    found: Mapping[str, Estimator],
+    *,
+    quick: bool,
+    seeds: int,
+    folder: Path,
+    resume: bool,
+    tell: Callable[[str], None],
+) -> dict[str, list[dict[str, Any]]]:
+    """All estimators on one case; each is kept as soon as it is done.
+
+    Args:
+        case: The case.
+        found: Estimators by name.
+        quick: Whether runs are cut short.
+        seeds: Runs of each.
+        folder: Where finished runs are kept.
+        resume: Whether runs found there are taken instead of made again.
+        tell: Told a line an estimator.
+
+    Returns:
+        Outcomes by estimator, one a seed.
+    """
+    setting = Setting(case, quick=quick)
+    results: dict[str, list[dict[str, Any]]] = {}
+    for name, estimator in found.items():
+        path = part_path(folder, case, name, quick, seeds)
+        if resume and path.exists():
+            results[name] = json.loads(path.read_text())
+            continue
+        outcomes = [finite(asdict(estimator(setting, seed))) for seed in range(seeds)]
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(outcomes, ensure_ascii=False))
+        part.replace(path)  # whole or not at all
+        results[name] = outcomes
+        values = " ".join("—" if o["failed"] else f"{o['value']:.4g}" for o in outcomes)
+        seconds = sum(outcome["seconds"] for outcome in outcomes)
+        tell(f"  {name:40s} {values}  ({seconds:.0f} s)")
+    return results
+
+
+def describe(case: Case, known: references.Expectation) -> dict[str, Any]:
+    """What the report says of a case beside its runs."""
+    posterior = case.posterior()
+    coefficient = case.coefficient()
+    return {
+        "name": case.name,
+        "family": case.family,
+        "split": case.split,
+        "key": case.key,
+        "target": case.target(),
+        "full_batch": case.full_batch,
+        "num_coordinates": posterior.num_coordinates,
+        "num_examples": case.num_examples,
+        "nbeta": posterior.nbeta,
+        "localization": posterior.localization,
+        "coefficient": None if coefficient is None else asdict(coefficient),
+        "expectation": {
+            "value": known.value, "error": known.error, "method": known.method,
+        },
+    }  # fmt: skip
+
+
+def finite(value: Any) -> Any:
+    """JSON has no NaN: None in its place."""
+    if isinstance(value, dict):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.truth", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a smoke test: short runs, few cases")
+    parser.add_argument("--references", action="store_true", help="measure missing references")
+    parser.add_argument("--again", action="store_true", help="with --references: all of them")
+    parser.add_argument("--cases", nargs="*", help="words that a case's family: name contains")
+    parser.add_argument("--estimators", nargs="*", help="words that an estimator's name contains")
+    parser.add_argument("--seeds", type=int, default=None, help=f"runs of each ({SEEDS})")
+    parser.add_argument("--resume", action="store_true", help="go on with what build/truth holds")
+    parser.add_argument("--out", type=Path, default=None, help="where truth.json and .md go")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    settings = parse(sys.argv[1:] if arguments is None else arguments)
+    torch.set_num_threads(1)
+    by_name: dict[str, Case] = {f"{case.family}: {case.name}": case for case in CASES}
+    names = chosen(by_name, settings.cases)
+    if settings.quick and not settings.cases:
+        names = [name for name in names if by_name[name].name in QUICK]
+    if not names:
+        print(f"expected --cases to name some; {settings.cases} is in none of {list(by_name)}")
+        return 2
+    cases = [by_name[name] for name in names]
+    if settings.references:
+        references.update(cases, again=settings.again)
+        return 0
+    with_peer = peer.available()
+    every = {**GERM, **(PEER if with_peer else {})}
+    found = {name: every[name] for name in chosen(every, settings.estimators)}
+    seeds = settings.seeds or (QUICK_SEEDS if settings.quick else SEEDS)
+    known, began, done = references.load(), time.time(), []
+    # Before anything long: whether there is a truth to judge by.
+    expectations = [references.expectation(case, known) for case in cases]
+    for number, (case, expected) in enumerate(zip(cases, expectations, strict=True)):
+        minutes = (time.time() - began) / 60
+        print(f"{case.family}: {case.name}, E = {expected.value:.4g} "
+              f"({number + 1}/{len(cases)}, {minutes:.1f} min)", flush=True)  # fmt: skip
+        outcomes = run_case(
+            case, found, quick=settings.quick, seeds=seeds, folder=PARTS, resume=settings.resume,
+            tell=lambda line: print(line, flush=True),
+        )  # fmt: skip
+        done.append({**describe(case, expected), "estimators": outcomes})
+    report = {
+        **environment(1),
+        "command": " ".join(["python -m benchmarks.truth", *sys.argv[1:]]),
+        "peer": "devinterp 2.0.1." if with_peer else WITHOUT_PEER,
+        "minutes": (time.time() - began) / 60,
+        "quick": settings.quick,
+        "seeds": seeds,
+        "estimators": list(found),
+        "cases": done,
+    }
+    folder = settings.out or (Path("build") / "truth-quick" if settings.quick else RESULTS)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "truth.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    (folder / "truth.md").write_text(render(report))
+    print(f"wrote {folder / 'truth.json'} and {folder / 'truth.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
