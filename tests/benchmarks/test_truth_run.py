@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -196,7 +197,7 @@ def test_the_peers_loop_on_a_stand_in(monkeypatch):
                 slope = nbeta * p.grad + localization * (p - start)
                 p.add_(-0.5 * 1e-3 * slope + 1e-3**0.5 * torch.randn_like(p))
 
-    optim = types.ModuleType("devinterp.optim")
+    optim: Any = types.ModuleType("devinterp.optim")
     optim.SGMCMC = types.SimpleNamespace(get_method=lambda name: Langevin)
     monkeypatch.setitem(sys.modules, "devinterp", types.ModuleType("devinterp"))
     monkeypatch.setitem(sys.modules, "devinterp.optim", optim)

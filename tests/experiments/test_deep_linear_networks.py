@@ -133,7 +133,7 @@ def test_runs_of_other_settings_are_not_taken(tmp_path):
         dln.run(dln.Settings((few,), draws=8), tmp_path, seed=0, progress=silent)
 
 
-def row(value, local="10", least="10", error=0.5, warnings=()):
+def row(value, local: str | None = "10", least="10", error=0.5, warnings=()):
     def known(text):
         return None if text is None else {"lambda": text, "lambda_float": float(text)}
 
