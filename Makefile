@@ -40,8 +40,10 @@ format: $(VENV)/.dev  ## let ruff repair and format what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-truth: $(VENV)/.dev  ## the slow tests: estimates against exactly known learning coefficients
+truth: $(VENV)/.bench  ## estimators against known answers: the slow tests and two tables (over an hour)
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) tests
+	$(BIN)/python -m benchmarks.agreement
+	$(BIN)/python -m benchmarks.truth --resume
 
 bench: $(VENV)/.bench  ## the measured lessons, and the cost beside a bare loop and the peer
 	$(BIN)/python -m benchmarks.lessons
