@@ -121,7 +121,9 @@ def start(
         setup: Python to run first.
         stdout: Where its output goes.
     """
-    code = f"{setup}\nimport sys\nfrom germ.cli import main\nsys.argv[0] = 'germ'\nmain()"
+    # Whoever runs the tests in the background has Ctrl-C ignored, and children inherit that.
+    heard = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heard}\n{setup}\nimport sys\nfrom germ.cli import main\nsys.argv[0] = 'germ'\nmain()"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "SLOW": str(slow)}
     environment.pop("GERM_DEBUG", None)
     return subprocess.Popen(
