@@ -22,10 +22,17 @@ from benchmarks.truth.cases import CASES, QUICK
 from benchmarks.truth.estimators import GERM, Estimator, Setting
 from benchmarks.truth.peer import PEER
 from benchmarks.truth.table import render
+from germ import calibrate
 
 RESULTS = Path(__file__).parent.parent / "results"
 PARTS = Path("build") / "truth"
 """Where finished runs wait until the report is written; git ignores it."""
+
+SAMPLING = (
+    "calibrate", "curvature", "diagnostics", "gradients", "kernels", "metric", "plan", "posterior",
+    "recording", "rng", "sampling", "setup", "estimate/llc",
+)  # fmt: skip
+"""Modules of germ that decide the numbers of a run."""
 
 SEEDS, QUICK_SEEDS = 4, 1
 WITHOUT_PEER = "devinterp is not installed, so its rows are left out (make .venv/.bench)."
@@ -41,9 +48,14 @@ def chosen(items: Mapping[str, Any], wanted: list[str] | None) -> list[str]:
 def part_path(folder: Path, case: Case, name: str, quick: bool, seeds: int) -> Path:
     """Where the runs of an estimator on a case are kept: by everything here that decides them.
 
-    A change of germ itself is not seen: start without --resume after one.
+    That is the case, and the text of the estimators and of those parts of germ that sample: after a
+    change of one of them its old runs are not found.
     """
-    code = "".join(Path(str(module.__file__)).read_text() for module in (estimators, peer))
+    germ = Path(str(calibrate.__file__)).parent
+    parts = [germ / f"{name}.py" for name in SAMPLING]
+    parts += sorted((germ / "samplers").glob("*.py"))
+    parts += [Path(str(module.__file__)) for module in (estimators, peer)]
+    code = "".join(part.read_text() for part in parts)
     text = json.dumps([case.target(), case.full_batch, name, quick, seeds, code], sort_keys=True)
     return folder / f"{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}.json"
 
@@ -124,6 +136,14 @@ def finite(value: Any) -> Any:
     return value
 
 
+def without_note(arguments: list[str]) -> list[str]:
+    """The command line but for its note, which stands in the table itself."""
+    if "--note" not in arguments:
+        return arguments
+    at = arguments.index("--note")
+    return arguments[:at] + arguments[at + 2 :]
+
+
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.truth", description=__doc__)
@@ -134,6 +154,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--estimators", nargs="*", help="words that an estimator's name contains")
     parser.add_argument("--seeds", type=int, default=None, help=f"runs of each ({SEEDS})")
     parser.add_argument("--resume", action="store_true", help="go on with what build/truth holds")
+    parser.add_argument("--note", default="", help="a sentence for the head of the table")
     parser.add_argument("--out", type=Path, default=None, help="where truth.json and .md go")
     return parser.parse_args(arguments)
 
@@ -170,9 +191,16 @@ def main(arguments: list[str] | None = None) -> int:
         done.append({**describe(case, expected), "estimators": outcomes})
     report = {
         **environment(1),
-        "command": " ".join(["python -m benchmarks.truth", *sys.argv[1:]]),
+        "command": " ".join(["python -m benchmarks.truth", *without_note(sys.argv[1:])]),
         "peer": "devinterp 2.0.1." if with_peer else WITHOUT_PEER,
-        "minutes": (time.time() - began) / 60,
+        "note": settings.note,
+        "cpu_minutes": sum(
+            outcome["seconds"]
+            for case in done
+            for outcomes in case["estimators"].values()
+            for outcome in outcomes
+        )
+        / 60,
         "quick": settings.quick,
         "seeds": seeds,
         "estimators": list(found),

@@ -64,7 +64,7 @@ def test_a_quadratic_against_a_sum_over_a_grid(offset):
     posterior = case.posterior()
     inputs, targets = (x.double() for x in posterior.batch(torch.arange(300)))
     anchor = posterior.anchor.double()
-    axis = torch.linspace(-6, 6, 601, dtype=torch.float64)
+    axis = torch.linspace(-6, 6, 241, dtype=torch.float64)
     # The softest direction has a posterior deviation of about (nβ/30 + γ)^(-1/2).
     reach = (posterior.nbeta / 40 + posterior.localization) ** -0.5
     away = reach * torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
@@ -127,12 +127,12 @@ def test_two_rules_of_quadrature_agree_in_two_variables():
 
 def test_three_variables_against_plain_monte_carlo():
     source = np.random.default_rng(0)
-    energy = 40.0 * np.prod(source.standard_normal((2_000_000, 3)) ** 2, axis=1)
+    energy = 40.0 * np.prod(source.standard_normal((400_000, 3)) ** 2, axis=1)
     weight = np.exp(-energy)
     value = (energy * weight).mean() / weight.mean()
     influence = (energy - value) * weight / weight.mean()
     error = influence.std() / len(influence) ** 0.5
-    assert error < 0.001
+    assert error < 0.002
     assert abs(by_product_rule((2, 2, 2), 40.0, 1.0).value - value) < 4 * error
 
 

@@ -121,23 +121,21 @@ def test_other_settings_are_another_run(tmp_path):
     assert len(paths) == 24
 
 
-# Hessians by forward-mode differentiation make PyTorch import what it deprecates itself.
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 def test_main_runs_and_the_table_holds_every_row(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        program, "CASES", (CASE, Quadratic(name="d 2 only", dim=2, num_examples=300))
+        program, "CASES", (CASE, Quadratic(name="d 2 only", dim=2, num_examples=300, offset=0.3))
     )
     monkeypatch.setattr(program, "PARTS", tmp_path / "parts")
     monkeypatch.setattr(peer, "available", lambda: False)
     arguments = ["--quick", "--cases", "d 3", "d 2", "--out", str(tmp_path / "out")]
-    assert program.main([*arguments, "--estimators", "SGLD", "HMC"]) == 0
+    assert program.main([*arguments, "--estimators", "auto, 200"]) == 0
     report = json.loads((tmp_path / "out" / "truth.json").read_text())
     assert [case["name"] for case in report["cases"]] == ["d 3", "d 2 only"]
-    runs = runs_of(report, "germ SGLD", name="d 3")
+    runs = runs_of(report, "germ auto, 200 draws", name="d 3")
     assert len(runs) == 1 and runs[0].exact == pytest.approx(CASE.expectation().value)
     text = (tmp_path / "out" / "truth.md").read_text()
     assert text == render(report)
-    for expected in ("germ HMC, short", "### quadratic: d 3", "smoke test", "not installed",
+    for expected in ("germ auto, 200 draws", "### quadratic: d 3", "smoke test", "not installed",
                      "python -m benchmarks.truth"):  # fmt: skip
         assert expected in text, expected
     for line in text.splitlines():
@@ -152,7 +150,8 @@ def test_a_failed_run_is_in_the_table(tmp_path):
     known = program.references.expectation(CASE, {})
     report = {
         "command": "c", "date": "d", "python": "3", "torch": "2", "numpy": "2", "cpu": "c",
-        "cores": 2, "threads": 1, "load": 0.0, "peer": "p", "quick": False, "seeds": 2,
+        "cores": 2, "threads": 1, "load": 0.0, "peer": "p", "note": "",
+        "cpu_minutes": 1.0, "quick": False, "seeds": 2,
         "estimators": ["x"], "cases": [{**program.describe(CASE, known), "estimators": outcomes}],
     }  # fmt: skip
     text = render(json.loads(json.dumps(report)))
