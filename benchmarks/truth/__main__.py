@@ -194,6 +194,11 @@ def main(arguments: list[str] | None = None) -> int:
         "command": " ".join(["python -m benchmarks.truth", *without_note(sys.argv[1:])]),
         "peer": "devinterp 2.0.1." if with_peer else WITHOUT_PEER,
         "note": settings.note,
+        "nuts": [
+            {"case": case.name, **{k: check[k] for k in ("value", "error")}}
+            for case in cases
+            if not case.full_batch and (check := known.get(case.key, {}).get("nuts"))
+        ],
         "cpu_minutes": sum(
             outcome["seconds"]
             for case in done

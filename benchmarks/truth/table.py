@@ -53,6 +53,12 @@ def render(report: dict[str, Any]) -> str:
     )
     head = HEAD.format(seeds=report["seeds"], development=DEVELOPMENT, unseen=UNSEEN)
     warning = "**A smoke test: these numbers mean nothing.**\n\n" if report["quick"] else ""
+    if report["nuts"]:
+        pairs = "; ".join(
+            f"{found['case']}: {found['value']:.4g} ± {found['error']:.2g}"
+            for found in report["nuts"]
+        )
+        made += f"\nBlackJAX's NUTS on some references (`benchmarks/truth/nuts.py`): {pairs}.\n"
     lines = [*_summary(report), *_errors(report), *_rows(report)]
     return head + warning + made + "\n" + "\n".join(lines) + "\n"
 

@@ -150,7 +150,7 @@ def test_a_failed_run_is_in_the_table(tmp_path):
     known = program.references.expectation(CASE, {})
     report = {
         "command": "c", "date": "d", "python": "3", "torch": "2", "numpy": "2", "cpu": "c",
-        "cores": 2, "threads": 1, "load": 0.0, "peer": "p", "note": "",
+        "cores": 2, "threads": 1, "load": 0.0, "peer": "p", "note": "", "nuts": [],
         "cpu_minutes": 1.0, "quick": False, "seeds": 2,
         "estimators": ["x"], "cases": [{**program.describe(CASE, known), "estimators": outcomes}],
     }  # fmt: skip
