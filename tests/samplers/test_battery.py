@@ -26,7 +26,7 @@ from germ import sampling
 from germ.accumulate import Covariance, Moments
 from germ.errors import GermError
 from germ.posterior import LocalPosterior
-from germ.samplers import HMC, MALA, SGLD, Diagonal, LeimkuhlerMatthews
+from germ.samplers import BAOAB, HMC, MALA, SGLD, Diagonal, LeimkuhlerMatthews
 
 Make = Callable[[float, Diagonal], Any]
 
@@ -35,6 +35,10 @@ SAMPLERS: dict[str, Make] = {
     "sgld diagonal": lambda step, metric: SGLD(step, metric),
     "lm": lambda step, metric: LeimkuhlerMatthews(step * metric.scale[0].item()),
     "lm diagonal": lambda step, metric: LeimkuhlerMatthews(step, metric),
+    "baoab": lambda step, metric: BAOAB(
+        step * metric.scale[0].item(), friction=metric.scale[0].item() ** -0.5
+    ),
+    "baoab diagonal": lambda step, metric: BAOAB(step, metric),
     "hmc": lambda step, metric: HMC(step * metric.scale[0].item(), num_leapfrog_steps=2),
     "hmc diagonal": lambda step, metric: HMC(step, 2, metric),
     "mala": lambda step, metric: MALA(step * metric.scale[0].item()),
@@ -171,7 +175,7 @@ def test_the_temperature_without_data(name):
     assert_mean(seen["loss_difference"], expected, resolves=0.15)
 
 
-@pytest.mark.parametrize("kind", [SGLD, LeimkuhlerMatthews, HMC, MALA])
+@pytest.mark.parametrize("kind", [SGLD, LeimkuhlerMatthews, BAOAB, HMC, MALA])
 @pytest.mark.parametrize("step", [0.0, -0.1, math.nan, math.inf])
 def test_a_step_size_that_is_none_is_refused(kind, step):
     with pytest.raises(GermError, match="step_size"):
@@ -184,12 +188,15 @@ def test_other_settings_that_are_none():
     for jitter in (-0.1, 1.0, math.nan):
         with pytest.raises(GermError, match="jitter"):
             HMC(0.1, jitter=jitter)
+    for friction in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(GermError, match="friction"):
+            BAOAB(0.1, friction=friction)
     for scale in ([1.0, 0.0], [1.0, -1.0], [1.0, math.nan], [1.0, math.inf], [[1.0]]):
         with pytest.raises(GermError, match="preconditioner"):
             Diagonal(torch.tensor(scale))
 
 
-@pytest.mark.parametrize("kind", [SGLD, LeimkuhlerMatthews, HMC, MALA])
+@pytest.mark.parametrize("kind", [SGLD, LeimkuhlerMatthews, BAOAB, HMC, MALA])
 @pytest.mark.parametrize("size", [1, 5])
 def test_a_metric_of_the_wrong_size_is_refused(kind, size):
     with pytest.raises(GermError, match="coordinates"):
@@ -197,7 +204,7 @@ def test_a_metric_of_the_wrong_size_is_refused(kind, size):
         germ.sample(net_posterior(), sampler, chains=1, draws=4)
 
 
-@pytest.mark.parametrize("kind", [SGLD, LeimkuhlerMatthews, HMC, MALA])
+@pytest.mark.parametrize("kind", [SGLD, LeimkuhlerMatthews, BAOAB, HMC, MALA])
 def test_a_metric_of_another_precision_changes_no_dtype(kind):
     posterior = net_posterior()
     metric = Diagonal(torch.full((posterior.num_coordinates,), 0.1, dtype=torch.float64))

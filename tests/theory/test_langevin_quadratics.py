@@ -1,4 +1,4 @@
-"""SGLD and Leimkuhler–Matthews on quadratics, against closed forms (facts.md §1).
+"""SGLD, Leimkuhler–Matthews and BAOAB on quadratics, against closed forms (facts.md §1).
 
 With gradients of a quadratic a sampler's step is a linear map. Its stationary covariance solves a
 Lyapunov equation, so these hold to rounding, without a single random number.
@@ -13,7 +13,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from germ.samplers import SGLD, Diagonal, LeimkuhlerMatthews
+from germ.calibrate import heat
+from germ.samplers import BAOAB, SGLD, Diagonal, LeimkuhlerMatthews
 
 STEPS = [1e-4, 0.1, 1.0, 2.0, 3.0, 3.9]  # ε·d·a; 4 is where steps diverge
 
@@ -64,7 +65,35 @@ def test_leimkuhler_matthews_is_exact_at_every_stable_step(eps_a, a):
     assert variance == pytest.approx(1 / a, rel=1e-9)
 
 
-@pytest.mark.parametrize("kind", [SGLD, LeimkuhlerMatthews])
+@pytest.mark.parametrize("eps_a", STEPS)
+@pytest.mark.parametrize(("a", "friction"), [(0.3, 0.1), (0.3, 2.0), (155.0, 20.0)])
+def test_baoab_is_exact_at_every_stable_step(eps_a, a, friction):
+    curvature = torch.tensor([[a]], dtype=torch.float64)
+    variance = stationary_covariance(BAOAB(eps_a / a, friction=friction), curvature)
+    assert variance == pytest.approx(1 / a, rel=1e-9)
+
+
+def test_baoab_with_much_friction_is_leimkuhler_matthews():
+    """At the same ε: from rest, the same noises lead to the same places."""
+    baoab, lm = BAOAB(0.7, friction=1e3), LeimkuhlerMatthews(0.7)
+    source = torch.Generator().manual_seed(0)
+    one, two = (s.init(torch.zeros(2, 3, dtype=torch.float64)) for s in (baoab, lm))
+    for _ in range(5):
+        noise = torch.randn(2, 3, generator=source, dtype=torch.float64)
+        one = baoab.step(one, one.position @ CORRELATED, noise)
+        two = lm.step(two, two.position @ CORRELATED, noise)
+        torch.testing.assert_close(one.position, two.position)
+
+
+def test_baoab_crosses_flat_directions_sooner():
+    """The slowest mode of curvatures 1 and 1/100, both at the step that the stiff one allows."""
+    curvature = torch.diag(torch.tensor([1.0, 0.01], dtype=torch.float64))
+    slow = -1 / np.log(spectral_radius(LeimkuhlerMatthews(0.5), curvature))
+    coasting = -1 / np.log(spectral_radius(BAOAB(0.5, friction=0.2), curvature))
+    assert slow > 350 and coasting < 30
+
+
+@pytest.mark.parametrize("kind", [SGLD, LeimkuhlerMatthews, BAOAB])
 def test_steps_diverge_from_four_over_the_curvature(kind):
     curvature = torch.tensor([[2.0]], dtype=torch.float64)
     assert spectral_radius(kind(1.999), curvature) < 1
@@ -77,8 +106,9 @@ def test_correlated_directions(eps):
     a = CORRELATED.numpy()
     biased = np.linalg.inv(a @ (np.eye(3) - eps * a / 4))
     np.testing.assert_allclose(stationary_covariance(SGLD(eps), CORRELATED), biased, rtol=1e-9)
-    exact = stationary_covariance(LeimkuhlerMatthews(eps), CORRELATED)
-    np.testing.assert_allclose(exact, np.linalg.inv(a), rtol=1e-9)
+    for sampler in (LeimkuhlerMatthews(eps), BAOAB(eps)):
+        exact = stationary_covariance(sampler, CORRELATED)
+        np.testing.assert_allclose(exact, np.linalg.inv(a), rtol=1e-9)
 
 
 @pytest.mark.parametrize("eps", [0.1, 1.0])
@@ -90,8 +120,9 @@ def test_a_preconditioner_changes_the_bias_and_not_the_target(eps):
     biased = root @ np.linalg.inv(metric @ (np.eye(3) - eps * metric / 4)) @ root
     sgld = stationary_covariance(SGLD(eps, Diagonal(scale)), CORRELATED)
     np.testing.assert_allclose(sgld, biased, rtol=1e-9)
-    exact = stationary_covariance(LeimkuhlerMatthews(eps, Diagonal(scale)), CORRELATED)
-    np.testing.assert_allclose(exact, np.linalg.inv(a), rtol=1e-9)
+    for kind in (LeimkuhlerMatthews, BAOAB):
+        exact = stationary_covariance(kind(eps, Diagonal(scale)), CORRELATED)
+        np.testing.assert_allclose(exact, np.linalg.inv(a), rtol=1e-9)
 
 
 @pytest.mark.parametrize("eps_da", [0.1, 1.0, 3.5])
@@ -109,7 +140,20 @@ def test_gradient_noise_heats_by_what_the_docstrings_say(eps_da, scale):
     assert lm == pytest.approx(1 / a + heat, rel=1e-9)
 
 
-@pytest.mark.parametrize("kind", [SGLD, LeimkuhlerMatthews])
+@pytest.mark.parametrize("friction", [0.3, 1.0, 5.0])
+@pytest.mark.parametrize("eps", [1e-4, 1e-2, 0.3])
+def test_gradient_noise_heats_the_slow_directions_of_baoab_as_calibration_reckons(eps, friction):
+    """(εds²/4)·(1 + c)/(1 − c) in the limit of a slow direction, a bit more elsewhere."""
+    scale, s2 = 0.02, 11.0
+    sampler = BAOAB(eps, Diagonal(torch.tensor([scale], dtype=torch.float64)), friction)
+    expected = heat(eps, friction, scale * s2)
+    for a, rel in ((1e-3, 1e-3), (1 / scale, 0.5)):
+        curvature = torch.tensor([[a]], dtype=torch.float64)
+        added = stationary_covariance(sampler, curvature, s2) * a - 1
+        assert added == pytest.approx(expected, rel=rel)
+
+
+@pytest.mark.parametrize("kind", [SGLD, LeimkuhlerMatthews, BAOAB])
 def test_the_mean_is_where_the_gradient_vanishes(kind):
     """U = ½(w − m)ᵀA(w − m): the fixed point of the noiseless step is m, at any step size."""
     mean = torch.tensor([[1.0, -2.0, 0.5]], dtype=torch.float64)
@@ -123,6 +167,7 @@ def test_the_mean_is_where_the_gradient_vanishes(kind):
 def test_a_step_leaves_the_state_it_was_given_alone():
     """The loop keeps old states to fall back on when it is interrupted."""
     samplers: list[Any] = [SGLD(0.1), LeimkuhlerMatthews(0.1), SGLD(0.1, Diagonal(torch.ones(3)))]
+    samplers += [BAOAB(0.1), BAOAB(0.1, Diagonal(torch.ones(3)))]
     for sampler in samplers:
         state = sampler.init(torch.ones(2, 3))
         state = sampler.step(state, torch.ones(2, 3), torch.ones(2, 3))

@@ -12,7 +12,7 @@ from tests.support import Quadratic, assert_mean, quadratic_loss, quadratic_post
 from torch import nn
 
 import germ
-from germ.samplers import HMC, MALA, SGLD, Diagonal, LeimkuhlerMatthews
+from germ.samplers import BAOAB, HMC, MALA, SGLD, Diagonal, LeimkuhlerMatthews
 
 CURVATURES = (0.1, 1.0, 5.0)
 NBETA, LOCALIZATION = 30.0, 5.0
@@ -65,6 +65,7 @@ SCALE = torch.tensor(1 / A, dtype=torch.float32)
 EXACT_SAMPLERS = {
     "lm": LeimkuhlerMatthews(0.012),  # εa = 1.9 in the stiffest direction
     "lm diagonal": LeimkuhlerMatthews(1.0, Diagonal(SCALE)),
+    "baoab diagonal": BAOAB(0.6, Diagonal(SCALE)),
     "mala diagonal": MALA(0.8, Diagonal(SCALE)),
     "hmc diagonal": HMC(0.3, num_leapfrog_steps=3, preconditioner=Diagonal(SCALE)),
     "auto": "auto",

@@ -25,6 +25,7 @@ class SamplerName(StrEnum):
     AUTO = "auto"
     SGLD = "sgld"
     LM = "lm"
+    BAOAB = "baoab"
     MALA = "mala"
     HMC = "hmc"
 
@@ -220,6 +221,7 @@ class Sampling:
         kinds = {
             SamplerName.SGLD: samplers.SGLD,
             SamplerName.LM: samplers.LeimkuhlerMatthews,
+            SamplerName.BAOAB: samplers.BAOAB,
             SamplerName.MALA: samplers.MALA,
         }
         return kinds[name](self.step_size)
