@@ -13,10 +13,10 @@ import germ
 from germ import calibrate as calibration
 from germ.calibrate import calibrate
 from germ.posterior import LocalPosterior
-from germ.samplers import Diagonal, LeimkuhlerMatthews
+from germ.samplers import BAOAB, Diagonal
 
 
-def metric_of(sampler: LeimkuhlerMatthews) -> np.ndarray:
+def metric_of(sampler: BAOAB) -> np.ndarray:
     assert isinstance(sampler.preconditioner, Diagonal)
     return sampler.preconditioner.scale.double().numpy()
 
@@ -69,8 +69,8 @@ def test_the_step_is_stable_where_directions_are_correlated():
     assert found.step_size * largest < 2
 
 
-def test_gradient_noise_shortens_the_step():
-    """And anchoring takes the noise away, where it does not depend on the weights."""
+def test_gradient_noise_raises_the_friction_and_shortens_the_step():
+    """Where the batch is given; and anchoring takes away noise that the weights do not change."""
     posterior = quadratic_posterior(
         (1.0,) * 10, nbeta=100.0, localization=1.0, noise=0.5, num_examples=50
     )
@@ -80,6 +80,40 @@ def test_gradient_noise_shortens_the_step():
     # In this metric the noise of ∇U has variance about (nβs)²/B/a = 2500/5/101 = 5.
     assert plain.sampler.step_size < 0.05 < 0.2 < anchored.sampler.step_size
     assert "noise" in plain.reasons["step_size"] and "noise" not in full.reasons["step_size"]
+    assert plain.sampler.friction > anchored.sampler.friction == full.sampler.friction
+    assert (plain.batch_size, full.batch_size) == (5, 50)
+
+
+def test_gradient_noise_enlarges_the_batch_where_it_may():
+    posterior = quadratic_posterior(
+        (1.0,) * 10, nbeta=100.0, localization=1.0, noise=0.3, num_examples=5000
+    )
+    given = calibrated(posterior, 50, anchored=False)
+    free = calibrated(posterior, 50, anchored=False, max_batch_size=4000)
+    assert given.batch_size == 50 < free.batch_size <= 4000
+    # In this metric Var(∂Û)/a is about (100·0.3)²/50/101 at 50 examples, and falls as 1/B.
+    noise = 900 / free.batch_size / 101
+    added = calibration.heat(free.sampler.step_size, free.sampler.friction, noise)
+    assert calibration.HEAT / 2 < added < 2 * calibration.HEAT
+    assert free.sampler.friction == calibration.FRICTION
+    assert free.sampler.step_size > given.sampler.step_size or given.sampler.friction > 1
+    assert "50 examples" in free.reasons["batch_size"]
+
+
+def test_a_run_enlarges_its_batch_and_counts_in_it(tmp_path):
+    posterior = quadratic_posterior(
+        (1.0,) * 10, nbeta=1000.0, localization=1.0, noise=1.0, num_examples=8000
+    )
+    settings = {"chains": 2, "draws": 8, "gradient": "minibatch"}
+    seen = germ.sample(posterior, store=tmp_path / "run.zarr", **settings)
+    assert (
+        seen.attrs["batch_size"] > 2048
+        and f"{seen.attrs['batch_size']:,}:" in (seen.attrs["reasons"]["batch_size"])
+    )
+    given = germ.sample(posterior, batch_size=2048, **settings)
+    assert given.attrs["batch_size"] == 2048
+    again = germ.sample(posterior, store=tmp_path / "run.zarr", **settings)
+    assert again.attrs["batch_size"] == seen.attrs["batch_size"]
 
 
 def test_the_anchor_needs_not_be_a_minimum():
@@ -99,7 +133,7 @@ def test_it_counts_what_it_spends_and_says_how_far_it_is():
     done, totals = zip(*told, strict=True)
     assert list(done) == sorted(done) and done[-1] == totals[-1] and len(set(totals)) == 1
     assert found.num_gradients > 24
-    assert set(found.reasons) == {"preconditioner", "step_size"}
+    assert set(found.reasons) == {"preconditioner", "step_size", "friction", "batch_size"}
     assert f"{found.sampler.step_size:.3g}" in found.reasons["step_size"]
 
 

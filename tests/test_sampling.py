@@ -128,7 +128,7 @@ def test_progress_is_told_of_every_stage():
 
 def test_the_automatic_sampler_says_what_it_chose():
     samples = run(sampler="auto")
-    assert samples.attrs["sampler"] == "LeimkuhlerMatthews"
+    assert samples.attrs["sampler"] == "BAOAB"
     assert samples.attrs["step_size"] > 0 and "step_size" in samples.attrs["reasons"]
 
 

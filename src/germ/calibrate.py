@@ -1,4 +1,4 @@
-"""Choosing a sampler from measurements: metric, then the step that noise and curvature allow."""
+"""Choosing a sampler from measurements: metric, step, batch and friction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from germ.curvature import Curvature
 from germ.metric import MetricFit
 from germ.posterior import LocalPosterior
-from germ.samplers import Diagonal, LeimkuhlerMatthews
+from germ.samplers import BAOAB, Diagonal
 
 NUM_ROUNDS = 6
 NUM_PAIRS = 4
@@ -24,14 +24,17 @@ MAX_PILOTS = 6
 """A pilot that runs away is sent again with a quarter of the step."""
 
 MAX_STEP_SIZE = 0.5
-"""ε without unit: a chain relaxes in 2/ε steps where the metric is right. The integrator is exact
-on quadratics up to ε = 4, but singular directions are not quadratic."""
+"""ε without unit: √ε of the time in which a direction turns, where the metric is right. The
+integrator is exact on quadratics up to ε = 4, but singular directions are not quadratic."""
 
 MIN_STEP_SIZE = 0.01
 """Below, a run of usual length does not leave w*; what noise is left then shows in the virial."""
 
 STABILITY = 1.0
 """ε times the largest curvature in the metric stays below this; steps diverge at 4."""
+
+FRICTION, MAX_FRICTION = 1.0, 16.0
+"""Γ, and the most it is raised to where gradient noise heats: beyond, chains no longer coast."""
 
 HEAT = 0.01
 """The share of the temperature that gradient noise may add."""
@@ -48,6 +51,8 @@ def identity() -> dict[str, int | float]:
         "max_step_size": MAX_STEP_SIZE,
         "min_step_size": MIN_STEP_SIZE,
         "stability": STABILITY,
+        "friction": FRICTION,
+        "max_friction": MAX_FRICTION,
         "heat": HEAT,
     }
 
@@ -58,11 +63,13 @@ class Calibration:
 
     Attributes:
         sampler: The sampler.
-        num_gradients: What choosing it cost, in gradients of a batch.
+        batch_size: Examples a batch.
+        num_gradients: What choosing them cost, in gradients of a batch of the size it began with.
         reasons: For each setting, its value and the measurement behind it.
     """
 
-    sampler: LeimkuhlerMatthews
+    sampler: BAOAB
+    batch_size: int
     num_gradients: int
     reasons: dict[str, str] = field(default_factory=dict)
 
@@ -72,25 +79,31 @@ def calibrate(
     *,
     batch_size: int,
     seed: int,
+    max_batch_size: int | None = None,
     anchored: bool = True,
     num_steps: int = 8 * MAX_PILOT_STEPS,
     on_probe: Callable[[int, int], None] | None = None,
 ) -> Calibration:
-    """A preconditioned Leimkuhler–Matthews sampler for `posterior`.
+    """A preconditioned underdamped sampler for `posterior`, and the batch it needs.
 
     The metric D equilibrates the curvature of U around w* (`germ.metric.MetricFit`). The step
-    size is the largest that three limits allow:
+    size is the largest that two limits allow:
 
-        ε ≤ 0.5,   ε·λmax(D^½ ∇²U D^½) ≤ 1,   (ε/4)·mean_i D_i Var(∂_i Û) ≤ 1%
+        ε ≤ 0.5,   ε·λmax(D^½ ∇²U D^½) ≤ 1.
 
-    the last two measured where a short pilot chain ends: noise and curvature are least at w*, and
-    a step chosen there would be too large. The pilot is still short of equilibrium, so the heat
-    found is some three times less than the run's.
+    Gradient noise N = mean_i D_i Var(∂_i Û) adds (εN/4)·(1+c)/(1−c) to the temperature, c the
+    velocity kept from step to step. To stay below 1% the batch is made larger, up to
+    `max_batch_size`; then the friction is raised; then the step is made smaller.
+
+    Curvature and noise are measured where a short pilot chain ends: they are least at w*, and a
+    step chosen there would be too large. The pilot may be short of equilibrium: then the run's
+    noise is above what was found.
 
     Args:
         posterior: The posterior.
-        batch_size: Examples a gradient.
+        batch_size: Examples a gradient, to begin with.
         seed: The run's seed.
+        max_batch_size: The most examples that may be chosen; None keeps `batch_size`.
         anchored: Whether the run's gradients will be anchored.
         num_steps: Steps of the run, which the pilot's length follows.
         on_probe: Told (probes done, probes in all).
@@ -116,35 +129,73 @@ def calibrate(
     largest = curvature.largest(preconditioner, NUM_ITERATIONS, tick, place)
     step_size = min(PILOT_STEP_SIZE, 0.5 / largest) if largest > 0 else PILOT_STEP_SIZE
     for number in range(MAX_PILOTS):
-        pilot = LeimkuhlerMatthews(step_size / 4**number, preconditioner)
+        pilot = BAOAB(step_size / 4**number, preconditioner, FRICTION)
         end = metric.pilot(pilot, pilot_steps, tick if number == 0 else None)
         if end is not None:
             place = end
             break
     largest = max(largest, curvature.largest(preconditioner, NUM_ITERATIONS, tick, place))
-    full_batch = batch_size >= posterior.data.num_examples
+    num_examples = posterior.data.num_examples
     noise = 0.0
-    if not full_batch:
+    if batch_size < num_examples:
         noise = metric.noise(stiffness, place, NUM_NOISE_PAIRS, anchored=anchored)
     tick(total - done)
 
-    limits = {
-        "the most allowed": MAX_STEP_SIZE,
-        f"{STABILITY:g}/{largest:.3g}, the largest curvature in the metric": STABILITY / largest
-        if largest > 0
-        else math.inf,
-        f"{HEAT:g}·4/{noise:.3g}, the gradient noise in the metric": 4 * HEAT / noise
-        if noise > 0
-        else math.inf,
-    }
-    reason = min(limits, key=lambda name: limits[name])
-    step_size = max(limits[reason], MIN_STEP_SIZE)
-    if step_size > limits[reason]:
-        reason = f"the least allowed; {limits[reason]:.2g} = {reason}, was asked for"
+    stable = STABILITY / largest if largest > 0 else math.inf
+    step_size, reason = min(
+        (MAX_STEP_SIZE, "the most allowed"),
+        (stable, f"{STABILITY:g}/{largest:.3g}, the largest curvature in the metric"),
+    )
+    chosen, why = _batch(step_size, noise, batch_size, max_batch_size or batch_size, num_examples)
+    remaining = 0.0 if chosen >= num_examples else noise * batch_size / chosen
+    friction, cooler = _cooled(step_size, remaining)
+    if cooler < step_size:
+        reason = f"gradient noise {remaining:.3g} in the metric, at friction {friction:.3g}"
     reasons = {
         "preconditioner": "equilibrates the curvature around w*, from "
         f"{NUM_ROUNDS}×{NUM_PAIRS} antithetic pairs of gradients",
-        "step_size": f"{step_size:.3g}: {reason}",
+        "step_size": f"{max(cooler, MIN_STEP_SIZE):.3g}: {reason}",
+        "friction": f"{friction:.3g}"
+        + ("" if friction == FRICTION else ": raised, so that gradient noise heats less"),
+        "batch_size": f"{chosen:,}: {why}",
     }
+    if cooler < MIN_STEP_SIZE:
+        reasons["step_size"] += f"; the least allowed, {cooler:.2g} was asked for"
+    sampler = BAOAB(max(cooler, MIN_STEP_SIZE), preconditioner, friction)
     spent = metric.num_gradients + curvature.num_gradients
-    return Calibration(LeimkuhlerMatthews(step_size, preconditioner), spent, reasons)
+    return Calibration(sampler, chosen, spent, reasons)
+
+
+def heat(step_size: float, friction: float, noise: float) -> float:
+    """The share that gradient noise adds to the temperature: (εN/4)·(1+c)/(1−c)."""
+    c = math.exp(-friction * math.sqrt(step_size))
+    return step_size * noise / 4 * (1 + c) / (1 - c)
+
+
+def _batch(
+    step_size: float, noise: float, size: int, most: int, num_examples: int
+) -> tuple[int, str]:
+    """The batch at which noise heats by at most `HEAT`, and why."""
+    if size >= num_examples:
+        return size, "all the data"
+    found = heat(step_size, FRICTION, noise)
+    if found <= HEAT or most <= size:
+        share = f"gradient noise adds {found:.1%} to the temperature"
+        return size, share if most > size else "as given"
+    wanted = math.ceil(size * found / HEAT)
+    why = f"gradient noise of {size:,} examples would add {found:.1%} to the temperature"
+    if wanted > num_examples / 2 and num_examples <= most:
+        return num_examples, f"all the data: {why}"  # Free of noise at less than twice the cost.
+    if wanted > most:
+        return most, f"the most allowed, {wanted:,} were asked for: {why}"
+    return wanted, why
+
+
+def _cooled(step_size: float, noise: float) -> tuple[float, float]:
+    """Friction and step size at which noise heats by at most `HEAT`."""
+    friction = FRICTION
+    while heat(step_size, friction, noise) > HEAT and friction < MAX_FRICTION:
+        friction *= 2
+    while heat(step_size, friction, noise) > HEAT and step_size > 1e-6:
+        step_size /= 1.1
+    return friction, step_size

@@ -200,6 +200,7 @@ class Gradients:
     shared: bool = True
     together: bool = False
     num_gradients: int = 0
+    _all: BatchAtAnchor | None = None
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -223,8 +224,10 @@ class Gradients:
         """The batch of `step`: shared, or stacked for `chains` when each has its own."""
         num = self.posterior.data.num_examples
         if self.full_batch:
-            batch = self.posterior.batch(torch.arange(num))
-            return BatchAtAnchor(batch, self.anchor.example_losses, None, own=False)
+            if self._all is None:  # Collated once: it is the same at every step.
+                batch = self.posterior.batch(torch.arange(num))
+                self._all = BatchAtAnchor(batch, self.anchor.example_losses, None, own=False)
+            return self._all
         if chains is None or self.shared:
             indices = rng.batch_indices(num, self.batch_size, self.seed, step)
             batch = self.posterior.batch(indices)

@@ -30,8 +30,7 @@ from germ import rng
 from germ.batches import batch_indices
 from germ.gradients import losses_and_grad
 from germ.posterior import LocalPosterior
-from germ.samplers import LeimkuhlerMatthews
-from germ.types import Batch
+from germ.types import Batch, Sampler
 
 
 @dataclass
@@ -81,7 +80,7 @@ class MetricFit:
         return self._shrink(curvature, num_rounds)
 
     def pilot(
-        self, sampler: LeimkuhlerMatthews, num_steps: int, on_step: Callable[[], None] | None = None
+        self, sampler: Sampler, num_steps: int, on_step: Callable[[], None] | None = None
     ) -> Tensor | None:
         """Where one chain stands after a few steps from w*, shape (d,); None if it runs away.
 
@@ -106,7 +105,7 @@ class MetricFit:
 
         To be measured where chains will be: anchored gradients have no noise at w* itself, and
         little at a draw from N(w*, D), which knows nothing of how far flat directions reach. A
-        step of size ε adds about ε/4 of it to the virial ratio.
+        step of size ε of an overdamped sampler adds about ε/4 of it to the virial ratio.
 
         Args:
             curvature: a; D = 1/a.

@@ -22,6 +22,10 @@ they cost little: four times the batch halved the error at 1.3 to 1.8 times the 
 SMALL_PARAMETERS = 100_000
 """Models with fewer parameters are small in that sense."""
 
+MAX_GROWTH, CHEAP = 4, 100_000_000
+"""How calibration may enlarge a batch of default size: so many times, or up to so many
+parameters × losses, which takes a core some tens of milliseconds."""
+
 LONG_DRAWS, SHORT_DRAWS = 1000, 200
 """Draws by default: where an example has one loss, and where it has many (sequences)."""
 
@@ -54,6 +58,7 @@ class Plan:
         share_batches: Whether all chains see one batch a step.
         chains_per_call: Chains that one vectorized gradient call takes; 1 is a plain loop.
         seed: The seed of noise and batches.
+        auto_batch: Whether calibration may take larger batches than `batch_size`.
     """
 
     chains: int
@@ -65,6 +70,7 @@ class Plan:
     share_batches: bool
     chains_per_call: int
     seed: int
+    auto_batch: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -132,6 +138,17 @@ def auto_batch_size(posterior: LocalPosterior) -> int:
         small = num_parameters(posterior) < SMALL_PARAMETERS
         size = SMALL_BATCH_EXAMPLES if small else BATCH_EXAMPLES
     return min(size, posterior.data.num_examples)
+
+
+def max_batch_size(posterior: LocalPosterior, batch_size: int) -> int:
+    """The most examples that calibration may make a batch of, where `batch_size` is the default.
+
+    All of them where the multiply-adds of one gradient stay below `CHEAP`; else some times the
+    default: it is the user's time and memory.
+    """
+    num = posterior.data.num_examples
+    work = num_parameters(posterior) * losses_per_example(posterior)
+    return min(num, max(batch_size * MAX_GROWTH, CHEAP // work))
 
 
 def auto_draws(posterior: LocalPosterior) -> int:

@@ -67,13 +67,14 @@ def sample(
 
     Args:
         posterior: What to sample.
-        sampler: How; `"auto"` measures the curvature at w* and takes a preconditioned
-            Leimkuhler–Matthews sampler (`germ.calibrate.calibrate`).
+        sampler: How; `"auto"` measures curvature and gradient noise around w* and takes `BAOAB`,
+            preconditioned (`germ.calibrate.calibrate`).
         chains: Number of chains; all start at w*.
         draws: Kept draws a chain; None is 1000, or 200 where examples are sequences.
         warmup: Steps before the first draw, in no average; None is half as many as draws span.
         thin: Steps from one draw to the next.
-        batch_size: Examples a batch; n or more is the full data. None is `auto_batch_size`.
+        batch_size: Examples a batch; n or more is the full data. None is `auto_batch_size`, which
+            `"auto"` enlarges where gradient noise would heat the chains.
         gradient: `"anchored"` (control variate at w*) or `"minibatch"`.
         share_batches: All chains see one batch a step, and so share the anchor's gradient.
         chains_per_call: Chains in one vectorized gradient call; 1 is a loop; None decides by size.
@@ -99,6 +100,7 @@ def sample(
     """
     posterior.check_unchanged()
     draws = auto_draws(posterior) if draws is None else draws
+    auto_batch = batch_size is None and isinstance(sampler, str)
     if batch_size is None:
         batch_size = auto_batch_size(posterior)
     plan = Plan(
@@ -111,6 +113,7 @@ def sample(
         share_batches=share_batches,
         chains_per_call=1 if chains_per_call is None else chains_per_call,
         seed=seed,
+        auto_batch=auto_batch,
     )
     observables = observables or {}
     identity = sampler_identity(sampler)
@@ -134,9 +137,10 @@ def sample(
         if sink.complete:
             samples = sink.read()
         else:
-            if chains_per_call is None:
-                plan = _vectorize_where_it_pays(posterior, plan)
-            loop = _Loop(posterior, sampler, plan, observables, sink, progress or _silent)
+            vectorize = chains_per_call is None
+            loop = _Loop(
+                posterior, sampler, plan, observables, sink, progress or _silent, vectorize
+            )
             loop.go()
             samples = loop.finish()
     finally:
@@ -168,9 +172,9 @@ class _Loop:
         observables: Observables,
         sink: Sink,
         progress: Progress,
+        vectorize: bool,
     ) -> None:
         self.posterior = posterior
-        self.plan = plan
         self.recorder = Recorder(posterior, plan, observables)
         self.sink = sink
         self.progress = progress
@@ -184,6 +188,10 @@ class _Loop:
             if saved is None
             else restore_setup(saved, sampler, posterior)
         )
+        plan = replace(plan, batch_size=self.setup.batch_size)
+        if vectorize:
+            plan = _vectorize_where_it_pays(posterior, plan)
+        self.plan = plan
         self.kernel = make_kernel(
             self.setup.sampler,
             posterior,

@@ -15,9 +15,9 @@ from torch import Tensor
 from germ import calibrate, fingerprint
 from germ.errors import GermError
 from germ.gradients import AnchorPass, anchor_pass
-from germ.plan import Plan, auto_batch_size
+from germ.plan import Plan, auto_batch_size, max_batch_size
 from germ.posterior import LocalPosterior
-from germ.samplers import Diagonal, LeimkuhlerMatthews
+from germ.samplers import BAOAB, Diagonal
 from germ.types import MetropolisSampler, Sampler
 
 AnySampler = Sampler | MetropolisSampler
@@ -28,9 +28,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class SetUp:
-    """The sampler, the pass over the data at w*, what they cost, and why this sampler."""
+    """The sampler and its batch, the pass over the data at w*, what they cost, and why these."""
 
     sampler: AnySampler
+    batch_size: int
     anchor: AnchorPass
     num_gradients: int
     reasons: dict[str, str] = field(default_factory=dict)
@@ -39,7 +40,7 @@ class SetUp:
 def set_up(
     posterior: LocalPosterior, sampler: str | AnySampler, plan: Plan, progress: Progress
 ) -> SetUp:
-    """See the data once at w*; choose a sampler where none was given."""
+    """See the data once at w*; choose a sampler, and its batch, where none was given."""
     anchored = plan.gradient == "anchored" and plan.batch_size < posterior.data.num_examples
     anchor = anchor_pass(
         posterior,
@@ -50,23 +51,27 @@ def set_up(
         on_batch=lambda done, total: progress("anchor", done, total),
     )
     if not isinstance(sampler, str):
-        return SetUp(sampler, anchor, anchor.num_gradients)
+        return SetUp(sampler, plan.batch_size, anchor, anchor.num_gradients)
     chosen = calibrate.calibrate(
         posterior,
         batch_size=plan.batch_size,
         seed=plan.seed,
+        max_batch_size=max_batch_size(posterior, plan.batch_size) if plan.auto_batch else None,
         anchored=plan.gradient == "anchored",
         num_steps=plan.num_steps,
         on_probe=lambda done, total: progress("calibrate", done, total),
     )
     spent = anchor.num_gradients + chosen.num_gradients
-    return SetUp(chosen.sampler, anchor, spent, chosen.reasons)
+    if chosen.batch_size > plan.batch_size:  # Count in gradients of the batch that was chosen.
+        spent = -(-spent * plan.batch_size // chosen.batch_size)
+    return SetUp(chosen.sampler, chosen.batch_size, anchor, spent, chosen.reasons)
 
 
 def save_setup(setup: SetUp, *, auto: bool) -> dict[str, Any]:
     """Tensors and scalars that `restore_setup` takes back."""
     kept: dict[str, Any] = {
         "setup/example_losses": setup.anchor.example_losses,
+        "setup/batch_size": setup.batch_size,
         "setup/num_gradients": setup.num_gradients,
         "setup/reasons": json.dumps(setup.reasons),
     }
@@ -74,9 +79,10 @@ def save_setup(setup: SetUp, *, auto: bool) -> dict[str, Any]:
         kept["setup/anchor_grad"] = setup.anchor.grad
     if auto:
         sampler = setup.sampler
-        assert isinstance(sampler, LeimkuhlerMatthews)
+        assert isinstance(sampler, BAOAB)
         assert isinstance(sampler.preconditioner, Diagonal)
         kept["setup/step_size"] = sampler.step_size
+        kept["setup/friction"] = sampler.friction
         kept["setup/scale"] = sampler.preconditioner.scale
     return kept
 
@@ -90,9 +96,10 @@ def restore_setup(
     anchor = AnchorPass(saved["setup/example_losses"], None if grad is None else grad.to(device), 0)
     if isinstance(sampler, str):
         scale = Diagonal(saved["setup/scale"].to(device))
-        sampler = LeimkuhlerMatthews(float(saved["setup/step_size"]), scale)
+        sampler = BAOAB(float(saved["setup/step_size"]), scale, float(saved["setup/friction"]))
     reasons = json.loads(saved["setup/reasons"])
-    return SetUp(sampler, anchor, int(saved["setup/num_gradients"]), reasons)
+    num = int(saved["setup/num_gradients"])
+    return SetUp(sampler, int(saved["setup/batch_size"]), anchor, num, reasons)
 
 
 def sampler_identity(sampler: str | AnySampler) -> dict[str, Any]:
