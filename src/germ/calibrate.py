@@ -6,7 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
+
+from germ import heat
 from germ.curvature import Curvature
+from germ.gradients import AnchorPass, Gradients
 from germ.metric import MetricFit
 from germ.posterior import LocalPosterior
 from germ.samplers import BAOAB, Diagonal
@@ -36,8 +40,9 @@ STABILITY = 1.0
 FRICTION, MAX_FRICTION = 1.0, 16.0
 """Γ, and the most it is raised to where gradient noise heats: beyond, chains no longer coast."""
 
-HEAT = 0.01
-"""The share of the temperature that gradient noise may add."""
+HEAT = 0.1
+"""The share that gradient noise may add to the temperature before it is taken out of the injected
+noise; what is left of it then is a fraction of this."""
 
 
 def identity() -> dict[str, int | float]:
@@ -91,9 +96,10 @@ def calibrate(
 
         ε ≤ 0.5,   ε·λmax(D^½ ∇²U D^½) ≤ 1.
 
-    Gradient noise N = mean_i D_i Var(∂_i Û) adds (εN/4)·(1+c)/(1−c) to the temperature, c the
-    velocity kept from step to step. To stay below 1% the batch is made larger, up to
-    `max_batch_size`; then the friction is raised; then the step is made smaller.
+    Gradient noise N = mean_i Var((√D ∇Û)_i) would add (εN/2)·(1+c²)/(1−c²) to the temperature, c
+    the velocity kept from step to step. To stay below 10% the batch is made larger, up to
+    `max_batch_size`; then the friction is raised; then the step is made smaller. What is left is
+    taken out of the injected noise, coordinate by coordinate (`BAOAB.cooling`).
 
     Curvature and noise are measured where a short pilot chain ends: they are least at w*, and a
     step chosen there would be too large. The pilot may be short of equilibrium: then the run's
@@ -136,9 +142,11 @@ def calibrate(
             break
     largest = max(largest, curvature.largest(preconditioner, NUM_ITERATIONS, tick, place))
     num_examples = posterior.data.num_examples
-    noise = 0.0
-    if batch_size < num_examples:
-        noise = metric.noise(stiffness, place, NUM_NOISE_PAIRS, anchored=anchored)
+    unknown = AnchorPass(torch.zeros(num_examples), torch.zeros_like(place), 0)
+    estimate = "anchored" if anchored else "minibatch"
+    gradients = Gradients(posterior, unknown, batch_size, seed, estimate)
+    noises = heat.noise(gradients, place[None], preconditioner, NUM_NOISE_PAIRS)
+    noise = float(noises.double().mean())
     tick(total - done)
 
     stable = STABILITY / largest if largest > 0 else math.inf
@@ -161,15 +169,11 @@ def calibrate(
     }
     if cooler < MIN_STEP_SIZE:
         reasons["step_size"] += f"; the least allowed, {cooler:.2g} was asked for"
-    sampler = BAOAB(max(cooler, MIN_STEP_SIZE), preconditioner, friction)
-    spent = metric.num_gradients + curvature.num_gradients
+    step_size = max(cooler, MIN_STEP_SIZE)
+    cooling = noises * (step_size * batch_size / chosen) if remaining else None
+    sampler = BAOAB(step_size, preconditioner, friction, cooling)
+    spent = metric.num_gradients + curvature.num_gradients + gradients.num_gradients
     return Calibration(sampler, chosen, spent, reasons)
-
-
-def heat(step_size: float, friction: float, noise: float) -> float:
-    """The share that gradient noise adds to the temperature: (εN/4)·(1+c)/(1−c)."""
-    c = math.exp(-friction * math.sqrt(step_size))
-    return step_size * noise / 4 * (1 + c) / (1 - c)
 
 
 def _batch(
@@ -178,7 +182,7 @@ def _batch(
     """The batch at which noise heats by at most `HEAT`, and why."""
     if size >= num_examples:
         return size, "all the data"
-    found = heat(step_size, FRICTION, noise)
+    found = heat.excess(step_size, FRICTION, noise)
     if found <= HEAT or most <= size:
         share = f"gradient noise adds {found:.1%} to the temperature"
         return size, share if most > size else "as given"
@@ -194,8 +198,8 @@ def _batch(
 def _cooled(step_size: float, noise: float) -> tuple[float, float]:
     """Friction and step size at which noise heats by at most `HEAT`."""
     friction = FRICTION
-    while heat(step_size, friction, noise) > HEAT and friction < MAX_FRICTION:
+    while heat.excess(step_size, friction, noise) > HEAT and friction < MAX_FRICTION:
         friction *= 2
-    while heat(step_size, friction, noise) > HEAT and step_size > 1e-6:
+    while heat.excess(step_size, friction, noise) > HEAT and step_size > 1e-6:
         step_size /= 1.1
     return friction, step_size

@@ -100,36 +100,6 @@ class MetricFit:
                 on_step()
         return state.position[0]
 
-    def noise(self, curvature: Tensor, place: Tensor, num_pairs: int, *, anchored: bool) -> float:
-        """Mean over coordinates of D_i·Var(∂_i Û): gradient noise in units of the temperature.
-
-        To be measured where chains will be: anchored gradients have no noise at w* itself, and
-        little at a draw from N(w*, D), which knows nothing of how far flat directions reach. A
-        step of size ε of an overdamped sampler adds about ε/4 of it to the virial ratio.
-
-        Args:
-            curvature: a; D = 1/a.
-            place: Where, shape (d,).
-            num_pairs: Pairs of batches.
-            anchored: Whether ∇L_B(w*) is taken off, as an anchored gradient does.
-
-        Returns:
-            The noise, without unit.
-        """
-        posterior, total = self.posterior, 0.0
-        for pair in range(num_pairs):
-            halves = []
-            for side in (0, 1):
-                batch = self._batch(-2000 - 2 * pair - side)
-                if anchored:
-                    halves.append(self._difference(place[None], batch)[0])
-                else:
-                    halves.append(losses_and_grad(posterior, place[None], batch)[1][0])
-                    self.num_gradients += 1
-            variance = 0.5 * (halves[0] - halves[1]).square()
-            total += float((posterior.nbeta**2 * variance / curvature).double().mean())
-        return total / num_pairs
-
     def typical(self, curvature: Tensor) -> Tensor:
         """A draw from N(w*, 1/a), shape (d,)."""
         return self.posterior.anchor + curvature.rsqrt() * self._noise(-999)

@@ -21,7 +21,9 @@ from germ.types import Accumulator, Observable
 Block = dict[str, np.ndarray]
 Observables = Mapping[str, Observable | tuple[Callable[[nn.Module], Any], Accumulator]]
 
-RESERVED = ("loss", "loss_difference", "virial", "distance", "acceptance", "status")
+RESERVED = (
+    "loss", "loss_difference", "virial", "distance", "acceptance", "temperature", "status",
+)  # fmt: skip
 
 RUNAWAY = 100.0
 """A chain has run away when its energy per coordinate, (nβΔL + γ/2·‖w−w*‖²)/d, exceeds this.
@@ -37,7 +39,8 @@ class Recorder:
     """Collects a block of rows for the series of all chains; then hands it over as arrays.
 
     The series: `loss` L_B(w), `loss_difference` (the estimate of L_n(w) − L_n(w*)), `virial`
-    (w − w*)·∇U/d, `distance` ‖w − w*‖, `acceptance` (Metropolis samplers), and the observables.
+    (w − w*)·∇U/d, `distance` ‖w − w*‖, `acceptance` (Metropolis samplers), `temperature` (samplers with momentum),
+    and the observables.
     All are taken at the same weights.
     """
 
@@ -78,7 +81,10 @@ class Recorder:
             "virial": dot(moved, evaluation.grad) / self.posterior.num_coordinates,
             "distance": dot(moved, moved).sqrt(),
         }
-        return seen | ({"acceptance": state.accepted} if hasattr(state, "accepted") else {})
+        for name, kept in (("acceptance", "accepted"), ("temperature", "temperature")):
+            if hasattr(state, kept):
+                seen[name] = getattr(state, kept)
+        return seen
 
     def row(self, seen: list[dict[str, Tensor]]) -> None:
         """Write down one step of all chains, looked at in groups."""

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 import xarray as xr
 
+from germ import heat
 from germ.errors import SamplingFailed, Status
-from germ.kernels import cat_states, make_kernel, split_state
+from germ.kernels import GradientKernel, cat_states, make_kernel, split_state
 from germ.plan import Plan, auto_batch_size, auto_chains_per_call, auto_draws
 from germ.posterior import LocalPosterior
 from germ.recording import Observables, Recorder, observables_identity
@@ -25,6 +26,7 @@ from germ.setup import (
     save_setup,
     set_up,
 )
+from germ.samplers import BAOAB
 from germ.store import Run
 from germ.types import MetropolisSampler
 
@@ -36,6 +38,9 @@ BLOCK_SECONDS = 2.0
 
 COMMIT_SECONDS = 20.0
 """Time between durable points of a stored run, or twenty times what the last one took."""
+
+COOLING_PAIRS = 8
+"""Pairs of batches that gradient noise is measured with, halfway through warmup and at its end."""
 
 
 def sample(
@@ -222,6 +227,8 @@ class _Loop:
             self._commit()  # the set-up, which on a large model took minutes
         last_commit, interval = time.monotonic(), COMMIT_SECONDS
         while self.step < plan.num_steps:
+            if self.step in self._coolings:
+                self._cool(self._coolings.index(self.step))
             # A block never straddles the end of warmup: its rows go to one series.
             phase = "warmup" if self.step < plan.warmup else "draws"
             end = plan.warmup if phase == "warmup" else plan.num_steps
@@ -248,13 +255,37 @@ class _Loop:
 
     def _block(self, phase: str, end: int) -> None:
         until = time.monotonic() + BLOCK_SECONDS
-        end = min(self.step + BLOCK_STEPS, end)
+        ahead = [step for step in self._coolings if step > self.step]
+        end = min(self.step + BLOCK_STEPS, end, *ahead)
         while self.step < end:
             self._one_step(phase)
             self.step += 1
             self._tell(phase)
             if time.monotonic() > until:
                 return
+
+    @property
+    def _coolings(self) -> tuple[int, ...]:
+        """Steps before which gradient noise is measured anew, now that chains are further out."""
+        plan = self.plan
+        if not self.auto or plan.batch_size >= self.posterior.data.num_examples:
+            return ()
+        return tuple(sorted({plan.warmup // 2, plan.warmup} - {0}))
+
+    def _cool(self, number: int) -> None:
+        """Take the heat of gradient noise, as it is here, out of the injected noise."""
+        kernel, sampler = self.kernel, self.setup.sampler
+        assert isinstance(kernel, GradientKernel) and isinstance(sampler, BAOAB)
+        noise = sum(
+            len(chains) / self.plan.chains
+            * heat.noise(
+                kernel.gradients, state.position, sampler.preconditioner, COOLING_PAIRS, key=number + 1
+            )
+            for chains, state in zip(self.plan.groups, self.states, strict=True)
+        )
+        sampler = replace(sampler, cooling=sampler.step_size * noise)
+        self.setup = replace(self.setup, sampler=sampler)
+        kernel.sampler = sampler
 
     def _one_step(self, phase: str) -> None:
         plan, step = self.plan, self.step

@@ -84,6 +84,8 @@ def save_setup(setup: SetUp, *, auto: bool) -> dict[str, Any]:
         kept["setup/step_size"] = sampler.step_size
         kept["setup/friction"] = sampler.friction
         kept["setup/scale"] = sampler.preconditioner.scale
+        if sampler.cooling is not None:
+            kept["setup/cooling"] = sampler.cooling
     return kept
 
 
@@ -96,7 +98,13 @@ def restore_setup(
     anchor = AnchorPass(saved["setup/example_losses"], None if grad is None else grad.to(device), 0)
     if isinstance(sampler, str):
         scale = Diagonal(saved["setup/scale"].to(device))
-        sampler = BAOAB(float(saved["setup/step_size"]), scale, float(saved["setup/friction"]))
+        cooling = saved.get("setup/cooling")
+        sampler = BAOAB(
+            float(saved["setup/step_size"]),
+            scale,
+            float(saved["setup/friction"]),
+            None if cooling is None else cooling.to(device),
+        )
     reasons = json.loads(saved["setup/reasons"])
     num = int(saved["setup/num_gradients"])
     return SetUp(sampler, int(saved["setup/batch_size"]), anchor, num, reasons)

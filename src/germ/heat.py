@@ -1,0 +1,65 @@
+"""Heat from gradient noise: measured where chains stand, and what a step makes of it.
+
+A gradient estimate ∇Û = ∇U + noise kicks the velocity of a chain with a variance
+
+    κ = ε·Var((√D ∇Û)_i)
+
+a coordinate and a step, as if someone shook it. Two batches at one place tell the variance apart
+from the gradient itself: Var = E[(∇Û_A − ∇Û_B)²]/2.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from germ.gradients import Gradients
+from germ.types import Positions, Preconditioner
+
+MEASURED = -1_000_000
+"""Steps counted down from here draw batches that no chain ever sees."""
+
+
+def noise(
+    gradients: Gradients,
+    positions: Positions,
+    preconditioner: Preconditioner | None,
+    num_pairs: int,
+    *,
+    key: int = 0,
+) -> Tensor:
+    """Var((√D ∇Û)_i), the gradient noise in the metric's unit, mean over chains, shape (d,).
+
+    To be measured where chains will be: anchored gradients have no noise at w* itself, and more of
+    it the further out.
+
+    Args:
+        gradients: The run's own gradients.
+        positions: Where, (chains, d).
+        preconditioner: D; None is the identity.
+        num_pairs: Pairs of batches; each is 2·(chains + 1) gradients.
+        key: Tells one measurement of a run from another.
+    """
+    total = torch.zeros_like(positions[0])
+    if gradients.full_batch:
+        return total
+    everyone = range(len(positions))
+    for pair in range(num_pairs):
+        step = MEASURED - 2 * (key * num_pairs + pair)
+        first = gradients.at(positions, gradients.draw(step, everyone)).grad
+        half = first - gradients.at(positions, gradients.draw(step - 1, everyone)).grad
+        if preconditioner is not None:
+            half = preconditioner.sqrt(half)
+        total += 0.5 * half.square().mean(0)
+    return total / num_pairs
+
+
+def excess(step_size: float, friction: float, noise: float) -> float:
+    """The share that gradient noise adds to the temperature, (εN/2)·(1 + c²)/(1 − c²).
+
+    See `germ.samplers.BAOAB`; overdamped samplers, c = 0, are heated by half of that.
+    """
+    c = math.exp(-friction * math.sqrt(step_size))
+    return step_size * noise / 2 * (1 + c * c) / (1 - c * c)
