@@ -40,7 +40,7 @@ STABILITY = 1.0
 FRICTION, MAX_FRICTION = 1.0, 16.0
 """Γ, and the most it is raised to where gradient noise heats: beyond, chains no longer coast."""
 
-HEAT = 0.1
+HEAT = 0.05
 """The share that gradient noise may add to the temperature before it is taken out of the injected
 noise; what is left of it then is a fraction of this."""
 
@@ -97,7 +97,7 @@ def calibrate(
         ε ≤ 0.5,   ε·λmax(D^½ ∇²U D^½) ≤ 1.
 
     Gradient noise N = mean_i Var((√D ∇Û)_i) would add (εN/2)·(1+c²)/(1−c²) to the temperature, c
-    the velocity kept from step to step. To stay below 10% the batch is made larger, up to
+    the velocity kept from step to step. To stay below 5% the batch is made larger, up to
     `max_batch_size`; then the friction is raised; then the step is made smaller. What is left is
     taken out of the injected noise, coordinate by coordinate (`BAOAB.cooling`).
 

@@ -22,6 +22,10 @@ they cost little: four times the batch halved the error at 1.3 to 1.8 times the 
 SMALL_PARAMETERS = 100_000
 """Models with fewer parameters are small in that sense."""
 
+CHEAP_WORK, CHEAP_EXAMPLES = 2_500_000, 8192
+"""And more still, up to so many, where parameters × examples stay below this: up to there a
+gradient's arithmetic costs about what the interpreter does, while noise falls as the batch grows."""
+
 MAX_GROWTH, CHEAP = 4, 100_000_000
 """How calibration may enlarge a batch of default size: so many times, or up to so many
 parameters × losses, which takes a core some tens of milliseconds."""
@@ -135,8 +139,9 @@ def auto_batch_size(posterior: LocalPosterior) -> int:
     if per_example > 1:
         size = max(MIN_BATCH_EXAMPLES, BATCH_LOSSES // per_example)
     else:
-        small = num_parameters(posterior) < SMALL_PARAMETERS
-        size = SMALL_BATCH_EXAMPLES if small else BATCH_EXAMPLES
+        parameters = num_parameters(posterior)
+        size = SMALL_BATCH_EXAMPLES if parameters < SMALL_PARAMETERS else BATCH_EXAMPLES
+        size = max(size, min(CHEAP_WORK // parameters, CHEAP_EXAMPLES))
     return min(size, posterior.data.num_examples)
 
 
