@@ -44,6 +44,9 @@ truth: $(VENV)/.bench  ## estimators against known answers: the slow tests and t
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) tests
 	$(BIN)/python -m benchmarks.agreement
 	$(BIN)/python -m benchmarks.truth --resume
+	$(BIN)/python -m benchmarks.truth.reach --resume
+	$(BIN)/python -m benchmarks.profile_truth
+	$(BIN)/python -m benchmarks.published_run
 
 bench: $(VENV)/.bench  ## the measured lessons, and the cost beside a bare loop and the peer
 	$(BIN)/python -m benchmarks.lessons

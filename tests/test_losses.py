@@ -9,7 +9,15 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from germ.errors import GermError
-from germ.losses import causal_lm, check_losses, identify, probe, resolve_loss, supervised
+from germ.losses import (
+    causal_lm,
+    check_losses,
+    identify,
+    probe,
+    resolve_loss,
+    supervised,
+    uniform_loss,
+)
 from germ.zoo.attention_only import PRESETS, AttentionOnly
 
 
@@ -334,3 +342,13 @@ def test_identity_tells_losses_apart():
     assert identify(half) == identify(half)
     # No address in memory, which differs from run to run.
     assert " at 0x" not in identify(partial(half, None)) + identify(supervised(lambda a, b: a - b))
+
+
+def test_the_loss_of_a_model_that_knows_nothing():
+    tokens = {"input_ids": torch.zeros(2, 5, dtype=torch.long)}
+    classes = torch.zeros(3, 4), torch.zeros(3, dtype=torch.long)
+    language = nn.Sequential(nn.Embedding(7, 6), nn.Linear(6, 7))
+    assert uniform_loss(causal_lm, language, tokens) == pytest.approx(math.log(7))
+    linear, cross_entropy = nn.Linear(4, 10), supervised("cross_entropy")
+    assert uniform_loss(cross_entropy, linear, classes) == pytest.approx(math.log(10))
+    assert math.isnan(uniform_loss(supervised("mse"), linear, classes))

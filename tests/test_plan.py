@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 import germ
 from germ.errors import GermError
-from germ.plan import Plan, auto_batch_size, auto_chains_per_call, can_vectorize
+from germ.plan import (
+    CHEAP_EXAMPLES,
+    Plan,
+    auto_batch_size,
+    auto_chains_per_call,
+    can_vectorize,
+)
 from germ.samplers import SGLD
 
 SETTINGS: dict[str, Any] = {
@@ -160,7 +166,8 @@ def test_the_automatic_batch_counts_losses_and_not_examples():
     def per_token(model: nn.Module, batch: Any) -> Tensor:
         return model(batch[0]).square().mean(1, keepdim=True).expand(-1, 256)
 
-    assert auto_batch_size(net_posterior(num_examples=3000)) == 2048
+    assert auto_batch_size(net_posterior(num_examples=3000)) == 3000  # all, where it is cheap
+    assert auto_batch_size(net_posterior(num_examples=30_000)) == CHEAP_EXAMPLES
     assert auto_batch_size(net_posterior(num_examples=24)) == 24
     wide = nn.Sequential(nn.Linear(2, 50_000), nn.Tanh(), nn.Linear(50_000, 2)).eval()
     data = torch.randn(3000, 2), torch.randn(3000, 2)

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import math
+import random
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -30,7 +31,8 @@ PARTS = Path("build") / "truth"
 
 SAMPLING = (
     "calibrate", "curvature", "diagnostics", "gradients", "kernels", "metric", "plan", "posterior",
-    "recording", "rng", "sampling", "setup", "estimate/llc",
+    "recording", "rng", "sampling", "setup", "estimate/llc", "estimate/budget", "estimate/doubts",
+    "heat", "stopping",
 )  # fmt: skip
 """Modules of germ that decide the numbers of a run."""
 
@@ -39,24 +41,29 @@ WITHOUT_PEER = "devinterp is not installed, so its rows are left out (make .venv
 
 
 def chosen(items: Mapping[str, Any], wanted: list[str] | None) -> list[str]:
-    """Names that contain one of the words; all without words."""
+    """Names that contain one of the words; all without words. A whole name is that one alone."""
     if not wanted:
         return list(items)
-    return [name for name in items if any(word in name for word in wanted)]
+    whole = {word for word in wanted if word in items}
+    return [n for n in items if n in whole or any(w in n for w in wanted if w not in whole)]
 
 
-def part_path(folder: Path, case: Case, name: str, quick: bool, seeds: int) -> Path:
-    """Where the runs of an estimator on a case are kept: by everything here that decides them.
+def part_path(folder: Path, case: Case, name: str, quick: bool, seed: int) -> Path:
+    """Where a run of an estimator on a case is kept: by everything here that decides it.
 
-    That is the case, and the text of the estimators and of those parts of germ that sample: after a
-    change of one of them its old runs are not found.
+    That is the case and the text of the estimators: for germ's rows also of those parts of germ
+    that sample and judge. After a change of one of them an old run is not found.
     """
-    germ = Path(str(calibrate.__file__)).parent
-    parts = [germ / f"{name}.py" for name in SAMPLING]
-    parts += sorted((germ / "samplers").glob("*.py"))
-    parts += [Path(str(module.__file__)) for module in (estimators, peer)]
+    if name in PEER:
+        parts = [Path(str(peer.__file__))]
+    else:
+        germ = Path(str(calibrate.__file__)).parent
+        parts = [germ / f"{name}.py" for name in SAMPLING if (germ / f"{name}.py").exists()]
+        parts += sorted((germ / "samplers").glob("*.py"))
+        parts += [Path(str(estimators.__file__))]
     code = "".join(part.read_text() for part in parts)
-    text = json.dumps([case.target(), case.full_batch, name, quick, seeds, code], sort_keys=True)
+    posterior = [case.target(), case.full_batch, case.batch_size]
+    text = json.dumps([posterior, name, quick, seed, code], sort_keys=True)
     return folder / f"{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}.json"
 
 
@@ -68,9 +75,10 @@ def run_case(
     seeds: int,
     folder: Path,
     resume: bool,
+    only_done: bool = False,
     tell: Callable[[str], None],
 ) -> dict[str, list[dict[str, Any]]]:
-    """All estimators on one case; each is kept as soon as it is done.
+    """All estimators on one case; each run is kept as soon as it is done.
 
     Args:
         case: The case.
@@ -79,6 +87,7 @@ def run_case(
         seeds: Runs of each.
         folder: Where finished runs are kept.
         resume: Whether runs found there are taken instead of made again.
+        only_done: Whether runs not found there are left out.
         tell: Told a line an estimator.
 
     Returns:
@@ -87,16 +96,23 @@ def run_case(
     setting = Setting(case, quick=quick)
     results: dict[str, list[dict[str, Any]]] = {}
     for name, estimator in found.items():
-        path = part_path(folder, case, name, quick, seeds)
-        if resume and path.exists():
-            results[name] = json.loads(path.read_text())
+        outcomes, new = [], False
+        for seed in range(seeds):
+            path = part_path(folder, case, name, quick, seed)
+            if resume and path.exists():
+                outcomes.append(json.loads(path.read_text()))
+            if only_done or (resume and path.exists()):
+                continue
+            new = True
+            outcomes.append(finite(asdict(estimator(setting, seed))))
+            folder.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps(outcomes[-1], ensure_ascii=False))
+            part.replace(path)  # whole or not at all
+        if outcomes:
+            results[name] = outcomes
+        if not new:
             continue
-        outcomes = [finite(asdict(estimator(setting, seed))) for seed in range(seeds)]
-        folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(outcomes, ensure_ascii=False))
-        part.replace(path)  # whole or not at all
-        results[name] = outcomes
         values = " ".join("—" if o["failed"] else f"{o['value']:.4g}" for o in outcomes)
         seconds = sum(outcome["seconds"] for outcome in outcomes)
         tell(f"  {name:40s} {values}  ({seconds:.0f} s)")
@@ -136,6 +152,14 @@ def finite(value: Any) -> Any:
     return value
 
 
+def kept_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """Outcomes by the case's target and estimator, of the report that is there."""
+    if not path.exists():
+        return {}
+    cases = json.loads(path.read_text())["cases"]
+    return {f"{case['family']}: {case['name']} {case['key']}": case["estimators"] for case in cases}
+
+
 def without_note(arguments: list[str]) -> list[str]:
     """The command line but for its note, which stands in the table itself."""
     if "--note" not in arguments:
@@ -153,7 +177,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--cases", nargs="*", help="words that a case's family: name contains")
     parser.add_argument("--estimators", nargs="*", help="words that an estimator's name contains")
     parser.add_argument("--seeds", type=int, default=None, help=f"runs of each ({SEEDS})")
+    parser.add_argument(
+        "--keep", action="store_true", help="rows not run are taken from the report that is there"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with what build/truth holds")
+    parser.add_argument(
+        "--only-done", action="store_true", help="with --resume: leave out what is not there"
+    )
+    parser.add_argument("--order", type=int, default=None, help="seed of a random order of cases")
     parser.add_argument("--note", default="", help="a sentence for the head of the table")
     parser.add_argument("--out", type=Path, default=None, help="where truth.json and .md go")
     return parser.parse_args(arguments)
@@ -169,6 +200,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not names:
         print(f"expected --cases to name some; {settings.cases} is in none of {list(by_name)}")
         return 2
+    if settings.order is not None:  # What is done after any time is then a fair sample.
+        random.Random(settings.order).shuffle(names)
     cases = [by_name[name] for name in names]
     if settings.references:
         references.update(cases, again=settings.again)
@@ -178,6 +211,8 @@ def main(arguments: list[str] | None = None) -> int:
     found = {name: every[name] for name in chosen(every, settings.estimators)}
     seeds = settings.seeds or (QUICK_SEEDS if settings.quick else SEEDS)
     known, began, done = references.load(), time.time(), []
+    folder = settings.out or (Path("build") / "truth-quick" if settings.quick else RESULTS)
+    old = kept_rows(folder / "truth.json") if settings.keep else {}
     # Before anything long: whether there is a truth to judge by.
     expectations = [references.expectation(case, known) for case in cases]
     for number, (case, expected) in enumerate(zip(cases, expectations, strict=True)):
@@ -186,9 +221,12 @@ def main(arguments: list[str] | None = None) -> int:
               f"({number + 1}/{len(cases)}, {minutes:.1f} min)", flush=True)  # fmt: skip
         outcomes = run_case(
             case, found, quick=settings.quick, seeds=seeds, folder=PARTS, resume=settings.resume,
-            tell=lambda line: print(line, flush=True),
+            only_done=settings.only_done, tell=lambda line: print(line, flush=True),
         )  # fmt: skip
-        done.append({**describe(case, expected), "estimators": outcomes})
+        about = describe(case, expected)
+        kept = old.get(f"{case.family}: {case.name} {case.key}", {})
+        kept = {name: rows for name, rows in kept.items() if name not in found}
+        done.append({**about, "estimators": {**kept, **outcomes}})
     report = {
         **environment(1),
         "command": " ".join(["python -m benchmarks.truth", *without_note(sys.argv[1:])]),
@@ -207,11 +245,14 @@ def main(arguments: list[str] | None = None) -> int:
         )
         / 60,
         "quick": settings.quick,
-        "seeds": seeds,
-        "estimators": list(found),
+        "seeds": max(
+            (len(runs) for case in done for runs in case["estimators"].values()), default=seeds
+        ),
+        "estimators": [
+            name for name in {**GERM, **PEER} if any(name in case["estimators"] for case in done)
+        ],
         "cases": done,
     }
-    folder = settings.out or (Path("build") / "truth-quick" if settings.quick else RESULTS)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "truth.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     (folder / "truth.md").write_text(render(report))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from germ import LocalPosterior
 
@@ -55,6 +55,7 @@ class Case:
         num_examples: n; nβ is n/log n unless a subclass says otherwise.
         localization: γ.
         full_batch: Whether estimators get all the data at every gradient.
+        batch_size: Examples a batch that estimators are given, `auto` too; None leaves it to them.
         seed: Of the truth and the data.
     """
 
@@ -63,6 +64,7 @@ class Case:
     num_examples: int = 20_000
     localization: float = 1.0
     full_batch: bool = False
+    batch_size: int | None = None
     seed: int = 0
 
     @property
@@ -86,11 +88,17 @@ class Case:
         """λ and m at w* where a theorem has them."""
         return None
 
+    added: ClassVar[dict[str, Any]] = {}
+    """Fields that came later and their defaults, at which a case is what it was before."""
+
     def target(self) -> dict[str, Any]:
         """What decides the local expectation: the key of its reference."""
         settings = asdict(self)
-        for name in ("name", "split", "full_batch"):
+        for name in ("name", "split", "full_batch", "batch_size"):
             del settings[name]
+        for name, default in self.added.items():
+            if settings[name] == default:
+                del settings[name]
         return {"kind": type(self).__name__, **settings}
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from benchmarks.nets import NETS
+from benchmarks.truth.architectures import Blocks, Classifier, Convolutional
 from benchmarks.truth.case import DEVELOPMENT, Case
-from benchmarks.truth.linear import IDENTITY, Linear
+from benchmarks.truth.linear import GENERIC, IDENTITY, Linear
 from benchmarks.truth.networks import Relu, Transformer
 from benchmarks.truth.polynomial import Polynomial, Term
 from benchmarks.truth.quadratic import Quadratic
@@ -114,7 +115,57 @@ NETWORKS: tuple[Case, ...] = (
     Transformer(name="attention-only transformer, nβ 300", nbeta=300.0),
 )
 
-CASES: tuple[Case, ...] = (*DEVELOPED_ON, *LINEAR, *QUADRATICS, *POLYNOMIALS, *NETWORKS)
+ADDED: tuple[Case, ...] = (
+    Linear(
+        name="7-9-5-8, rank 2, singular values 3 … 0.2", widths=(7, 9, 5, 8), rank=2,
+        singular_values=(3.0, 0.2), noise=0.3, seed=11,
+    ),
+    Linear(name="14-3-14, rank 3", widths=(14, 3, 14), rank=3, seed=12),
+    Linear(
+        name="4-6-8-6-4, rank 4, generic point", widths=(4, 6, 8, 6, 4), rank=4, place=GENERIC,
+        seed=13,
+    ),
+    Linear(name="9-5-7, rank 2, generic point", widths=(9, 5, 7), rank=2, place=GENERIC, seed=14),
+    Linear(
+        name="6-6-6-6, rank 3, n 2,000", widths=(6,) * 4, rank=3, num_examples=2_000, seed=15,
+        localization=10.0,
+    ),
+    Linear(name="25-5-15, rank 1", widths=(25, 5, 15), rank=1, noise=1.5, seed=16),
+    Quadratic(name="d 20, batches of 16", dim=20, condition=100, batch_size=16, seed=11),
+    Quadratic(
+        name="d 40, heavy tails, batches of 64", dim=40, condition=100, rotated=True, tail=3,
+        batch_size=64, seed=12,
+    ),
+    Quadratic(name="d 200, condition 10², rotated", dim=200, condition=100, rotated=True, seed=13),
+    Quadratic(name="d 30, w* two deviations off", dim=30, condition=10, offset=2.0, seed=14),
+    Polynomial(
+        name="x²y² + x⁶ + y⁶, noise 2",
+        forms=(((1.0, (1, 1)),), ((1.0, (3, 0)),), ((1.0, (0, 3)),)), at=_origin(2),
+        value="1/2", multiplicity=2, noise=2.0, seed=11,
+    ),
+    Polynomial(
+        name="x⁴ + x²y⁴, batches of 64", forms=(((1.0, (2, 0)),), ((1.0, (1, 2)),)),
+        at=_origin(2), value="3/8", multiplicity=1, batch_size=64, seed=12,
+    ),
+    Polynomial(
+        name="(x² − y²)², noise 2, γ 10", forms=(((1.0, (2, 0)), (-1.0, (0, 2))),), at=_origin(2),
+        value="1/2", multiplicity=2, noise=2.0, localization=10.0, seed=13,
+    ),
+    Classifier(name="GELU classifier 5-8-8-3", widths=(5, 8, 8, 3), seed=21),
+    Classifier(
+        name="GELU classifier 8-16-5, γ 100", widths=(8, 16, 5), localization=100.0, gain=2.0,
+        num_examples=5_000, seed=22,
+    ),
+    Classifier(
+        name="GELU classifier 6-10-10-4, last layers move", widths=(6, 10, 10, 4), seed=23,
+        restrict="2,4",
+    ),
+    Convolutional(name="CNN on gratings", seed=24),
+    Blocks(name="block transformer, nβ 30", seed=26),
+)  # fmt: skip
+"""Cases of a second day, made after germ's defaults had been chosen on the first five anew."""
+
+CASES: tuple[Case, ...] = (*DEVELOPED_ON, *LINEAR, *QUADRATICS, *POLYNOMIALS, *NETWORKS, *ADDED)
 
 QUICK = ("d 10", "d 10, condition 10³, rotated", "x²y²", "(x² − y³)²", "6-4-6, rank 2")
 """The cases of a smoke test."""

@@ -51,8 +51,9 @@ class Outcome:
         warnings: What it says against its own number; a failure is one.
         failed: Whether there is no number.
         num_gradients: Gradients spent, of a batch each, set-up included.
-        batch_size: Examples each gradient was over.
+        batch_size: Examples each gradient was over: large batches are not free.
         seconds: Processor time.
+        half_width: Half the stated 90% interval; None where nothing but the error is stated.
         notes: Settings that were chosen on the way.
     """
 
@@ -63,6 +64,7 @@ class Outcome:
     num_gradients: int
     batch_size: int
     seconds: float
+    half_width: float | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -92,6 +94,8 @@ class Setting:
     def batch_size(self) -> int:
         """Of every estimator but `auto`."""
         num = self.posterior.data.num_examples
+        if self.case.batch_size is not None:
+            return self.case.batch_size
         if self.case.full_batch:
             return num
         tokens = self.posterior.loss is germ.losses.causal_lm
@@ -138,7 +142,11 @@ def measured(setting: Setting, sampler: Any, **changes: Any) -> Outcome:
         "num_gradients": int(samples.attrs["num_gradients"]),
         "batch_size": int(samples.attrs["batch_size"]),
     }
-    notes: dict[str, Any] = {"step_size": float(samples.attrs["step_size"])}
+    notes: dict[str, Any] = {
+        "sampler": samples.attrs["sampler"],
+        "step_size": float(samples.attrs["step_size"]),
+        "reasons": dict(samples.attrs["reasons"]),
+    }
     bad = sorted({name for name in statuses if not Status[name].ok})
     if bad:
         seconds = time.process_time() - began
@@ -146,18 +154,22 @@ def measured(setting: Setting, sampler: Any, **changes: Any) -> Outcome:
     found = germ.llc(samples)
     seconds = time.process_time() - began
     notes |= {"virial": found.virial, "ess": found.ess, "rhat": found.rhat}
+    if "temperature" in samples:
+        notes["temperature"] = float(samples["temperature"].mean())
+    notes |= {"budget": found.budget.to_dict(), "chains": len(found.chains)}
+    notes["stopped"] = samples.attrs.get("stopped")
     return Outcome(
         found.value, found.standard_error, found.warnings, False,
-        seconds=seconds, notes=notes, **spent,
+        seconds=seconds, half_width=found.budget.half_width, notes=notes, **spent,
     )  # fmt: skip
 
 
 def auto(setting: Setting, seed: int) -> Outcome:
     """`germ.sample(posterior)` and nothing else."""
-    options: dict[str, Any] = {"draws": None, "warmup": None, "batch_size": None}
+    options: dict[str, Any] = dict.fromkeys(("chains", "draws", "warmup", "batch_size"))
     if setting.quick:
-        options |= {"draws": 40}
-    if setting.case.full_batch:
+        options |= {"chains": CHAINS, "draws": 40}
+    if setting.case.full_batch or setting.case.batch_size is not None:
         options["batch_size"] = setting.batch_size
     return measured(setting, "auto", seed=seed, **options)
 

@@ -14,6 +14,9 @@ WITHIN = 0.10
 STATED = 2.0
 """Stated standard errors on each side of an interval that should cover 95 of 100 times."""
 
+NORMAL_90 = 1.645
+"""Standard errors of a 90% interval, for estimators that state an error and no interval."""
+
 SILENT_ERRORS, SILENT_SHARE = 3.0, 0.05
 """Wrong but silent: off by more than both, and no warning."""
 
@@ -32,6 +35,9 @@ class Run:
         failed: Whether there is no number.
         num_gradients: Gradients of a batch.
         seconds: Processor time.
+        num_examples: Gradients times the examples of each.
+        half_width: Half the stated 90% interval; None where only an error is stated.
+        label: Case and seed, for lists.
     """
 
     value: float
@@ -43,6 +49,9 @@ class Run:
     failed: bool
     num_gradients: int
     seconds: float
+    num_examples: int = 0
+    half_width: float | None = None
+    label: str = ""
 
     @property
     def relative(self) -> float:
@@ -58,6 +67,13 @@ class Run:
     def covered(self) -> bool:
         """Whether λ̂ ± 2 errors holds the expectation, allowing for the reference's own error."""
         allowed = STATED * math.hypot(self.error, self.exact_error)
+        return not self.failed and abs(self.value - self.exact) <= allowed
+
+    @property
+    def covered_90(self) -> bool:
+        """Whether the stated 90% interval holds the expectation, known with its own error."""
+        half = NORMAL_90 * self.error if self.half_width is None else self.half_width
+        allowed = math.hypot(half, NORMAL_90 * self.exact_error)
         return not self.failed and abs(self.value - self.exact) <= allowed
 
     @property
@@ -88,6 +104,7 @@ class Verdict:
         median_to_known: Median (λ̂ − λ)/λ where λ is known.
         num_gradients: Mean over runs.
         seconds: Mean over runs.
+        num_examples: Example-gradients, mean over runs.
     """
 
     runs: int
@@ -103,6 +120,7 @@ class Verdict:
     median_to_known: float
     num_gradients: float
     seconds: float
+    num_examples: float
 
     @property
     def coverage(self) -> tuple[float, float]:
@@ -146,6 +164,7 @@ def verdict(runs: Iterable[Run]) -> Verdict:
         median_to_known=median(to_known) if to_known else math.nan,
         num_gradients=sum(run.num_gradients for run in runs) / max(len(runs), 1),
         seconds=sum(run.seconds for run in runs) / max(len(runs), 1),
+        num_examples=sum(run.num_examples for run in runs) / max(len(runs), 1),
     )
 
 
@@ -162,7 +181,7 @@ def runs_of(report: dict[str, Any], estimator: str, **only: str) -> list[Run]:
         if any(case[key] != wanted for key, wanted in only.items()):
             continue
         known = case["coefficient"]["value"] if case["coefficient"] else None
-        for outcome in case["estimators"].get(estimator, []):
+        for seed, outcome in enumerate(case["estimators"].get(estimator, [])):
             failed = bool(outcome["failed"])
             found.append(
                 Run(
@@ -175,6 +194,9 @@ def runs_of(report: dict[str, Any], estimator: str, **only: str) -> list[Run]:
                     failed=failed,
                     num_gradients=outcome["num_gradients"],
                     seconds=outcome["seconds"],
+                    num_examples=outcome["num_gradients"] * outcome["batch_size"],
+                    half_width=outcome.get("half_width"),
+                    label=f"{case['family']}: {case['name']}, seed {seed}",
                 )
             )
     return found

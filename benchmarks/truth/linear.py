@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from germ.exact.deep_linear import deep_linear, deep_linear_at
 from germ.losses import supervised
 from germ.zoo.deep_linear import DeepLinear, regression_data, singular_truth
 
-SINGULAR, IDENTITY = "most singular point", "(I, 0)"
+SINGULAR, IDENTITY, GENERIC = "most singular point", "(I, 0)", "generic point"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,9 @@ class Linear(Case):
         rank: r of the truth.
         singular_values: Largest and smallest singular value of the truth.
         noise: σ of the targets; inputs are N(0, 1).
-        place: `SINGULAR`, the most singular point of the fibre, or `IDENTITY`: W_1 = I and all
-            else 0, a point of the fibre over 0 with another λ.
+        place: `SINGULAR`, the most singular point of the fibre; `IDENTITY`, W_1 = I and all else 0,
+            a point of the fibre over 0 with another λ; or `GENERIC`, weights at random with the
+            last layer cut to rank r: a smooth point of the fibre.
     """
 
     widths: tuple[int, ...]
@@ -60,13 +62,29 @@ class Linear(Case):
             return singular_truth(
                 self.widths, self.rank, seed=self.seed, singular_values=self.singular_values
             )
-        assert self.rank == 0 and self.place == IDENTITY
         model = DeepLinear(self.widths)
+        if self.place == GENERIC:
+            with torch.no_grad():
+                for parameter, weight in zip(model.parameters(), self._at_random(), strict=True):
+                    parameter.copy_(weight)
+            return model
+        assert self.rank == 0 and self.place == IDENTITY
         with torch.no_grad():
             for number, layer in enumerate(model.layers):
                 weight: Any = layer.weight
                 weight.copy_(torch.eye(*weight.shape) if number == 0 else torch.zeros_like(weight))
         return model
+
+    def _at_random(self) -> list[Tensor]:
+        """Weights of the generic point, in double precision."""
+        source = torch.Generator().manual_seed(self.seed)
+        weights = [
+            torch.randn(out, into, dtype=torch.float64, generator=source) / into**0.5
+            for into, out in pairwise(self.widths)
+        ]
+        left, values, right = torch.linalg.svd(weights[-1], full_matrices=False)
+        weights[-1] = (left[:, : self.rank] * values[: self.rank]) @ right[: self.rank]
+        return weights
 
     def data(self) -> tuple[Tensor, Tensor]:
         """The n examples."""
@@ -94,6 +112,8 @@ class Linear(Case):
     def coefficient(self) -> Known:
         """Aoyagi's, or the local one where w* is not the most singular point."""
         found = deep_linear(self.widths, self.rank)
-        if self.place != SINGULAR:
+        if self.place == IDENTITY:
             found = deep_linear_at([p.detach().double().numpy() for p in self.truth().parameters()])
+        elif self.place == GENERIC:  # Rounded to float32, the last layer would have full rank.
+            found = deep_linear_at([weight.numpy() for weight in self._at_random()])
         return Known(float(found.value), found.multiplicity, found.source)

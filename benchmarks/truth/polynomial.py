@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -72,13 +73,17 @@ class Polynomial(Case):
         value: λ of K at w*, as a fraction: "5/12".
         multiplicity: m.
         source: The theorem, or the row of facts.md §2.
+        noise: σ of the targets.
     """
+
+    added: ClassVar[dict[str, Any]] = {"noise": NOISE}
 
     forms: tuple[tuple[Term, ...], ...]
     at: tuple[float, ...]
     value: str
     multiplicity: int
     source: str = "facts.md §2"
+    noise: float = NOISE
     num_examples: int = 10_000
 
     @property
@@ -101,7 +106,7 @@ class Polynomial(Case):
         size = self.num_examples
         x = torch.randn(size, dtype=torch.float64, generator=source)
         x = x / x.square().mean().sqrt()
-        y = NOISE * torch.randn(size, len(self.forms), dtype=torch.float64, generator=source)
+        y = self.noise * torch.randn(size, len(self.forms), dtype=torch.float64, generator=source)
         y = y - x[:, None] * (x @ y / size)
         return LocalPosterior.from_model(
             Forms(self.forms, self.at).eval(),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,14 +38,19 @@ class Quadratic(Case):
         condition: h falls evenly in the logarithm from 1 to 1/condition.
         num_flat: So many of the h are 0: directions that the data do not see at all.
         rotated: Whether Q is a random rotation; else the identity.
+        tail: Degrees of freedom of Student's t, which inputs are drawn from: few examples then make
+            most of a batch's gradient. 0 is the normal law.
         offset: w* stands so many posterior standard deviations off the minimum, in each direction.
     """
+
+    added: ClassVar[dict[str, Any]] = {"tail": 0}
 
     num_examples: int = 10_000
     dim: int
     condition: float = 1.0
     num_flat: int = 0
     rotated: bool = False
+    tail: int = 0
     offset: float = 0.0
 
     @property
@@ -64,6 +70,9 @@ class Quadratic(Case):
         spectrum = torch.zeros(self.dim, dtype=torch.float64)
         spectrum[:sees] = torch.logspace(0, -math.log10(self.condition), sees, dtype=torch.float64)
         draw = torch.randn(self.num_examples, self.dim, dtype=torch.float64, generator=source)
+        if self.tail:
+            ones = torch.randn(self.num_examples, self.tail, dtype=torch.float64, generator=source)
+            draw = draw / ones.square().mean(1, keepdim=True).sqrt()
         inputs = draw * spectrum.sqrt()
         if self.rotated:
             square = torch.randn(self.dim, self.dim, dtype=torch.float64, generator=source)

@@ -12,14 +12,16 @@ from __future__ import annotations
 import json
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import xarray as xr
+from torch import Tensor, nn
 
 import germ
-from benchmarks.reference import STEP_SIZE, STEP_SIZES, Dense, mean_metric, position
+from benchmarks.reference import STEP_SIZE, STEP_SIZES, Dense, mean_metric
 from benchmarks.truth.case import Case, Expectation
 from germ import LocalPosterior
 from germ.errors import GermError
@@ -73,6 +75,11 @@ def _pilot_metric(posterior: LocalPosterior, steps: int, places: int) -> Dense:
     return metric
 
 
+def _moving(posterior: LocalPosterior, model: nn.Module) -> Tensor:
+    """The weights that move, flat."""
+    return posterior.coordinates.flatten(dict(model.named_parameters())).detach()
+
+
 def _pilot(
     posterior: LocalPosterior, metric: Dense, step_size: float, steps: int, places: int
 ) -> xr.Dataset:
@@ -86,7 +93,7 @@ def _pilot(
             warmup=steps,
             batch_size=posterior.data.num_examples,
             seed=100,
-            observables={"position": position},
+            observables={"position": partial(_moving, posterior)},
             throw=False,
         )
         if all(name == "OK" for name in pilot.attrs["statuses"]):

@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.truth import must
 from benchmarks.truth.case import DEVELOPMENT, UNSEEN
 from benchmarks.truth.judge import Verdict, runs_of, verdict
 
 HEAD = """\
 # Posteriors with known answers
 
-Every estimator on every case, {seeds} seeds each. A case is a local posterior
+Every estimator on every case, up to {seeds} seeds each. A case is a local posterior
 p(w) ∝ exp(−nβ L_n(w) − γ/2 |w − w*|²) whose E = E[nβ(L_n(w) − L_n(w*))] is known: in closed form,
 by quadrature, or from long full-batch HMC that Leimkuhler–Matthews at two step sizes checks
 (`truth_references.json`). *Error* is (λ̂ − E)/E. *To λ* is (λ̂ − λ)/λ with the theorem's learning
@@ -20,9 +21,10 @@ coefficient: there even an exact sampler is off, by what localization and finite
 **germ's defaults were chosen on the five cases of the split "{development}"; all others are
 "{unseen}".**
 
-- *germ auto* is `germ.sample(posterior)` as it comes: 4 chains of 1,000 draws (200 of sequences)
-  after half as many steps, batches of its own choice. All other rows of germ: 4 chains of 200 draws
-  after 100 steps, batches of 500 (32 sequences); HMC 30 trajectories of 8 steps on all the data.
+- *germ auto* is `germ.sample(posterior)` as it comes: sampler, steps, draws and batches of its own
+  choice (a case that gives a batch gives it to `auto` too). All other rows of germ: 4 chains of 200
+  draws after 100 steps, batches of 500 (32 sequences); HMC 30 trajectories of 8 steps on all the
+  data.
 - Steps without a metric are a tenth of 1/(largest curvature of U at w*); the diagonal metric is
   that of w* and its step 0.06. Nothing is tuned to a case.
 - *devinterp* is its optimizer class, version 2.0.1, in its own loop and with its own estimator, at
@@ -36,6 +38,9 @@ coefficient: there even an exact sampler is off, by what localization and finite
   *Silent*: off by more than 3 stated errors and 5%, without a warning. *Failed*: NaN, diverged, or
   stuck, which germ raises as an error. Medians and worst are over runs with a number; *within 10%*
   is over all.
+- *Gradients* are of a batch each, set-up and warmup included; *examples* are gradients times the
+  examples of each, so that large batches are not free. Full-batch gradients of linear nets count
+  the twenty examples they run on.
 - Seconds are processor time on one thread, set-up included. Full-batch gradients of linear nets run
   on about twenty examples with the same loss: their seconds compare with nothing.
 
@@ -59,7 +64,7 @@ def render(report: dict[str, Any]) -> str:
             for found in report["nuts"]
         )
         made += f"\nBlackJAX's NUTS on some references (`benchmarks/truth/nuts.py`): {pairs}.\n"
-    lines = [*_summary(report), *_errors(report), *_rows(report)]
+    lines = [*must.render(report), *_summary(report), *_errors(report), *_rows(report)]
     return head + warning + made + "\n" + "\n".join(lines) + "\n"
 
 
@@ -84,9 +89,9 @@ def _summary(report: dict[str, Any]) -> Iterator[str]:
 def _verdicts(report: dict[str, Any], **only: str) -> Iterator[str]:
     yield (
         "| estimator | median error | bias | worst | within 10% | covered | silent | warned "
-        "| failed | to λ | gradients | CPU s |"
+        "| failed | to λ | gradients | examples | CPU s |"
     )
-    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     for name in report["estimators"]:
         found = verdict(runs_of(report, name, **only))
         if found.runs:
@@ -109,6 +114,7 @@ def _line(found: Verdict) -> str:
             f"{found.failed}/{found.runs}",
             _percent(found.median_to_known, sign=True),
             f"{found.num_gradients:,.0f}",
+            f"{found.num_examples:.1e}",
             f"{found.seconds:.1f}",
         ]
     )

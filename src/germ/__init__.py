@@ -13,14 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from germ.errors import GermError, SamplingFailed, Status
+    from germ.estimate.budget import ErrorBudget
+    from germ.estimate.control import Control, control
     from germ.estimate.crossover import crossover
     from germ.estimate.llc import LLC, llc
+    from germ.estimate.profile import Profile
+    from germ.estimate.restatement import Restatement, restatement
     from germ.estimate.thermodynamic import FreeEnergy, free_energy
     from germ.estimate.two_temperatures import TwoTemperatures, two_temperatures
     from germ.estimate.waic import WAIC, waic, waic_observables
     from germ.estimate.wbic import WBIC, wbic
+    from germ.laddering import ladder
     from germ.measuring import Measurement, measure
     from germ.posterior import LocalPosterior
+    from germ.profiling import profile
     from germ.sampling import sample
     from germ.store import load
     from germ.sweeping import Sweep, sweep
@@ -29,19 +35,27 @@ __all__ = [
     "LLC",
     "WAIC",
     "WBIC",
+    "Control",
+    "ErrorBudget",
     "FreeEnergy",
     "GermError",
     "LocalPosterior",
     "Measurement",
+    "Profile",
+    "Restatement",
     "SamplingFailed",
     "Status",
     "Sweep",
     "TwoTemperatures",
+    "control",
     "crossover",
     "free_energy",
+    "ladder",
     "llc",
     "load",
     "measure",
+    "profile",
+    "restatement",
     "sample",
     "sweep",
     "two_temperatures",
@@ -52,14 +66,20 @@ __all__ = [
 
 _HOMES = {
     "errors": ("GermError", "SamplingFailed", "Status"),
+    "estimate.budget": ("ErrorBudget",),
+    "estimate.control": ("Control", "control"),
     "estimate.crossover": ("crossover",),
     "estimate.llc": ("LLC", "llc"),
+    "estimate.profile": ("Profile",),
+    "estimate.restatement": ("Restatement", "restatement"),
     "estimate.thermodynamic": ("FreeEnergy", "free_energy"),
     "estimate.two_temperatures": ("TwoTemperatures", "two_temperatures"),
     "estimate.waic": ("WAIC", "waic", "waic_observables"),
     "estimate.wbic": ("WBIC", "wbic"),
+    "laddering": ("ladder",),
     "measuring": ("Measurement", "measure"),
     "posterior": ("LocalPosterior",),
+    "profiling": ("profile",),
     "sampling": ("sample",),
     "store": ("load",),
     "sweeping": ("Sweep", "sweep"),

@@ -5,6 +5,7 @@ Effective sample sizes and R̂ are ArviZ's (Vehtari et al. 2021, arXiv 1903.0800
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,7 @@ def average(series: np.ndarray, *, shared_batches: bool = False) -> Average:
     series = np.asarray(series, dtype=np.float64)
     mean = float(series.mean())
     if np.ptp(series) == 0:
-        return Average(mean, 0.0, float("nan"), float("nan"))
+        return Average(mean, 0.0, math.nan, math.nan)
     ess = _ess(series)
     error = float(series.std(ddof=1)) / ess**0.5
     if shared_batches and len(series) > 1:
@@ -58,7 +59,8 @@ def average(series: np.ndarray, *, shared_batches: bool = False) -> Average:
             if common > error:
                 ess *= (error / common) ** 2
                 error = common
-    rhat = float("nan")
+    # Always math.nan itself: two results that hold it compare equal.
+    rhat = math.nan
     if len(series) > 1:
         rhat = np.asarray(_array_stats().rhat(series, chain_axis=0, draw_axis=1)).item()
     return Average(mean, error, ess, rhat)
@@ -92,9 +94,9 @@ def drift(series: np.ndarray, *, shared_batches: bool = False) -> Drift:
     """Compare the two halves of `series` (chain, draw), as Geweke (1992) does its ends."""
     middle = series.shape[1] // 2
     if middle < MIN_DRAWS:
-        return Drift(float("nan"), float("nan"))
+        return Drift(math.nan, math.nan)
     first = average(series[:, :middle], shared_batches=shared_batches)
     last = average(series[:, -middle:], shared_batches=shared_batches)
     error = float(np.hypot(first.standard_error, last.standard_error))
     change = last.mean - first.mean
-    return Drift(change, change / error if error > 0 else float("nan"))
+    return Drift(change, change / error if error > 0 else math.nan)

@@ -295,6 +295,7 @@ class FullPotential:
     anchor: AnchorPass
     batch_size: int
     num_gradients: int = 0
+    _all: Batch | None = None
 
     def __call__(self, position: Positions) -> tuple[PerChain, Positions]:
         """The potential (chains,), float64, zero at w*; and its gradient (chains, d)."""
@@ -302,7 +303,7 @@ class FullPotential:
         difference = torch.zeros(len(position), dtype=torch.float64, device=position.device)
         grad = torch.zeros_like(position)
         start = 0
-        for batch in _all_batches(posterior, self.batch_size):
+        for batch in self._batches():
             losses, g = losses_and_grad(posterior, position, batch)
             end = start + losses.shape[1]
             at_anchor = self.anchor.example_losses[start:end].to(losses.device)
@@ -314,3 +315,11 @@ class FullPotential:
         squared = displacement.double().square().sum(1)
         potential = posterior.nbeta * difference + 0.5 * posterior.localization * squared
         return potential, posterior.nbeta * grad + posterior.localization * displacement
+
+    def _batches(self) -> Iterator[Batch]:
+        if self.batch_size < self.posterior.data.num_examples:
+            yield from _all_batches(self.posterior, self.batch_size)
+            return
+        if self._all is None:  # Collated once: it is the same at every call.
+            self._all = next(_all_batches(self.posterior, self.batch_size))
+        yield self._all

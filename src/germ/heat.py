@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from germ.gradients import Gradients
+from germ.samplers import Diagonal, Kronecker
 from germ.types import Positions, Preconditioner
 
 MEASURED = -1_000_000
@@ -56,10 +57,42 @@ def noise(
     return total / num_pairs
 
 
-def excess(step_size: float, friction: float, noise: float) -> float:
-    """The share that gradient noise adds to the temperature, (εN/2)·(1 + c²)/(1 − c²).
+def response(
+    step_size: float,
+    friction: float,
+    noise: Tensor,
+    metric: Preconditioner | None,
+    localization: float,
+) -> float:
+    """What the heat of gradient noise would add to λ̂: ½·Σᵢ (1 − γDᵢ)₊·excessᵢ.
 
-    See `germ.samplers.BAOAB`; overdamped samplers, c = 0, are heated by half of that.
+    A direction of curvature nβh counts ½·nβh/(nβh + γ) in λ̂ and grows in proportion to its
+    temperature; in a metric that fits, that share is 1 − γDᵢ. It is the right size where noise is
+    alike everywhere. Taking the heat out of the injected noise mends its mean, not that there is
+    more of it the further out a chain stands.
+
+    Args:
+        step_size: ε.
+        friction: Γ.
+        noise: Var((√D ∇Û)_i), (d,).
+        metric: D; of a Kronecker one the mean of a block stands for Dᵢ.
+        localization: γ.
+    """
+    if isinstance(metric, Diagonal):
+        scale = metric.scale
+    elif isinstance(metric, Kronecker):
+        sizes = [rotation.shape[0] * rotation.shape[1] for rotation in metric.rotations]
+        scale = torch.cat([part.mean().expand_as(part) for part in metric.scale.split(sizes)])
+    else:
+        scale = torch.zeros_like(noise)
+    felt = (1 - localization * scale.to(noise)).clamp(min=0)
+    return 0.5 * excess(step_size, friction, float((felt * noise).double().sum()))
+
+
+def excess(step_size: float, friction: float, noise: float) -> float:
+    """The share that gradient noise adds to the temperature, (εN/4)·(1 + c)/(1 − c).
+
+    See `germ.samplers.BAOAB`; for overdamped samplers c = 0.
     """
     c = math.exp(-friction * math.sqrt(step_size))
-    return step_size * noise / 2 * (1 + c * c) / (1 - c * c)
+    return step_size * noise / 4 * (1 + c) / (1 - c)

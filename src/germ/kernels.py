@@ -6,7 +6,7 @@ itself; where its chains stand, loss and gradient are known already.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -144,6 +144,28 @@ class MetropolisKernel:
         noise = rng.normal(self.seed, chains, step, state.position)
         uniform = rng.uniform(self.seed, chains, step, noise)
         return self.sampler.step_with(state, self.potential, noise, uniform)
+
+
+@dataclass
+class SharedBatches:
+    """Lets runs that go in step, a ladder of nβ, share each batch and the anchor's gradient on it.
+
+    Neither depends on nβ or γ. Runs share what they would have drawn alone, to the bit.
+
+    Attributes:
+        latest: By the size of the batch: a step, and what was drawn at it.
+    """
+
+    latest: dict[int, tuple[int, BatchAtAnchor | None]] = field(default_factory=dict)
+
+    def of(self, kernel: Kernel, step: int) -> BatchAtAnchor | None:
+        """What `kernel` would draw for all its chains at `step`."""
+        if not isinstance(kernel, GradientKernel):
+            return kernel.shared(step)
+        size = kernel.gradients.batch_size
+        if self.latest.get(size, (None, None))[0] != step:
+            self.latest[size] = (step, kernel.shared(step))
+        return self.latest[size][1]
 
 
 def make_kernel(

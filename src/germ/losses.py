@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -300,6 +301,30 @@ def _per_example(losses: Tensor) -> Tensor:
 def _full(x: Tensor) -> Tensor:
     """At least float32: the loss of half-precision logits has errors as large as its effects."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def uniform_loss(loss: LossFn, model: Callable[..., Any], batch: Batch) -> float:
+    """The loss of a model that knows nothing: log of the number of classes or tokens, in nats.
+
+    Args:
+        loss: The loss.
+        model: The model.
+        batch: An example or more.
+
+    Returns:
+        log(classes) of `causal_lm` and of cross-entropy; NaN for any other loss.
+    """
+    if loss is causal_lm:
+        tokens = batch["input_ids"]
+        given = model(**_token_arguments(model, tokens)) if _by_name(model) else model(tokens)
+    elif isinstance(loss, Supervised) and loss.criterion == "cross_entropy":
+        inputs, _ = split(batch)
+        given = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+    else:
+        return math.nan
+    outputs = _outputs(given)
+    # Classes are the second dimension, or the last of language models.
+    return math.log(outputs.shape[-1 if loss is causal_lm or outputs.ndim < 3 else 1])
 
 
 def _outputs(outputs: Any) -> Tensor:

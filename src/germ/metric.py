@@ -30,7 +30,7 @@ from germ import rng
 from germ.batches import batch_indices
 from germ.gradients import losses_and_grad
 from germ.posterior import LocalPosterior
-from germ.types import Batch, Sampler
+from germ.types import Batch, Preconditioner, Sampler
 
 
 @dataclass
@@ -100,9 +100,18 @@ class MetricFit:
                 on_step()
         return state.position[0]
 
-    def typical(self, curvature: Tensor) -> Tensor:
-        """A draw from N(w*, 1/a), shape (d,)."""
-        return self.posterior.anchor + curvature.rsqrt() * self._noise(-999)
+    def rise(self, place: Tensor) -> float:
+        """nβ·(L_B(w) − L_B(w*)) at a place (d,), on one batch."""
+        batch = self._batch(-5000)
+        with torch.no_grad():
+            here = self.posterior.example_losses(place, batch)
+            there = self.posterior.example_losses(self.posterior.anchor, batch)
+        self.num_gradients += 1  # two forward passes
+        return self.posterior.nbeta * float((here - there).double().mean())
+
+    def typical(self, metric: Preconditioner) -> Tensor:
+        """A draw from N(w*, D), shape (d,)."""
+        return self.posterior.anchor + metric.sqrt(self._noise(-999)[None])[0]
 
     def _noise(self, index: int) -> Tensor:
         source = rng.generator(self.seed, rng.PROBE, index)

@@ -39,9 +39,8 @@ class Recorder:
     """Collects a block of rows for the series of all chains; then hands it over as arrays.
 
     The series: `loss` L_B(w), `loss_difference` (the estimate of L_n(w) − L_n(w*)), `virial`
-    (w − w*)·∇U/d, `distance` ‖w − w*‖, `acceptance` (Metropolis samplers), `temperature` (samplers with momentum),
-    and the observables.
-    All are taken at the same weights.
+    (w − w*)·∇U/d, `distance` ‖w − w*‖, `acceptance` (Metropolis samplers), `temperature` (samplers
+    with momentum), and the observables. All are taken at the same weights.
     """
 
     def __init__(self, posterior: LocalPosterior, plan: Plan, observables: Observables) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -44,6 +44,10 @@ class Sink(Protocol):
         """The run is complete."""
         ...
 
+    def restart(self) -> None:
+        """Forget all rows and commits."""
+        ...
+
     def read(self) -> xr.Dataset:
         """All that was written."""
         ...
@@ -81,6 +85,10 @@ class MemorySink:
         """Keep what describes the run."""
         self._attrs, self._results = attrs, results
 
+    def restart(self) -> None:
+        """Start empty again."""
+        self._blocks = {}
+
     def read(self) -> xr.Dataset:
         """The data set."""
         series = {key: np.concatenate(parts, axis=1) for key, parts in self._blocks.items()}
@@ -95,9 +103,10 @@ class StoredSink:
 
     durable = True
 
-    def __init__(self, run: Run) -> None:
-        """Write to `run`, from where it stands."""
+    def __init__(self, run: Run, reopen: Callable[[], Run] | None = None) -> None:
+        """Write to `run`, from where it stands; `reopen` replaces it by an empty one."""
         self.run = run
+        self._reopen = reopen
 
     @property
     def complete(self) -> bool:
@@ -133,6 +142,12 @@ class StoredSink:
             for name, values in results.items()
         }
         self.run.finish(kept, arrays)
+
+    def restart(self) -> None:
+        """Replace the run by an empty one."""
+        assert self._reopen is not None
+        self.run.close()
+        self.run = self._reopen()
 
     def read(self) -> xr.Dataset:
         """The data set, from disk."""

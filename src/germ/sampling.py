@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import xarray as xr
 
 from germ import heat
 from germ.errors import SamplingFailed, Status
-from germ.kernels import GradientKernel, cat_states, make_kernel, split_state
-from germ.plan import Plan, auto_batch_size, auto_chains_per_call, auto_draws
+from germ.kernels import GradientKernel, SharedBatches, cat_states, make_kernel, split_state
+from germ.losses import uniform_loss
+from germ.plan import Plan, auto_chains_per_call
 from germ.posterior import LocalPosterior
-from germ.recording import Observables, Recorder, observables_identity
-from germ.samples import MemorySink, Sink, StoredSink
+from germ.preparing import open_sink, resolve
+from germ.recording import Observables, Recorder
+from germ.samplers import BAOAB
+from germ.samples import Sink
 from germ.setup import (
+    MAX_ATTEMPTS,
     AnySampler,
     Progress,
+    descent,
+    gradient_heat,
+    more_careful,
     restore_setup,
-    sampler_identity,
     save_setup,
     set_up,
 )
-from germ.samplers import BAOAB
-from germ.store import Run
-from germ.types import MetropolisSampler
+from germ.stopping import BUDGET, DRAWS, PRECISION, Stopping
 
 BLOCK_STEPS = 64
 """Most steps between looks at the chains' health; series leave the device in such blocks."""
@@ -39,18 +44,20 @@ BLOCK_SECONDS = 2.0
 COMMIT_SECONDS = 20.0
 """Time between durable points of a stored run, or twenty times what the last one took."""
 
-COOLING_PAIRS = 8
-"""Pairs of batches that gradient noise is measured with, halfway through warmup and at its end."""
+NUM_COOLINGS, COOLING_PAIRS = 8, 2
+"""Times during warmup that gradient noise is measured anew, and pairs of batches each."""
 
 
 def sample(
     posterior: LocalPosterior,
     sampler: str | AnySampler = "auto",
     *,
-    chains: int = 4,
+    chains: int | None = None,
     draws: int | None = None,
     warmup: int | None = None,
     thin: int = 1,
+    precision: float | str | None = "auto",
+    max_draws: int | None = None,
     batch_size: int | None = None,
     gradient: str = "anchored",
     share_batches: bool = True,
@@ -73,11 +80,18 @@ def sample(
     Args:
         posterior: What to sample.
         sampler: How; `"auto"` measures curvature and gradient noise around w* and takes `BAOAB`,
-            preconditioned (`germ.calibrate.calibrate`).
-        chains: Number of chains; all start at w*.
-        draws: Kept draws a chain; None is 1000, or 200 where examples are sequences.
+            preconditioned (`germ.calibrate.calibrate`), or its Metropolis-corrected relative
+            `GHMC` where every gradient sees all the data.
+        chains: Number of chains; all start at w*. None is 4, or up to 32 where all the data are
+            seen at every step and cost next to nothing.
+        draws: Kept draws a chain, or the least of them; None is 1000, or 200 where examples are
+            sequences.
         warmup: Steps before the first draw, in no average; None is half as many as draws span.
         thin: Steps from one draw to the next.
+        precision: Go on after `draws` until the standard error of λ̂ is at most this share of |λ̂|.
+            `"auto"` is 0.025 where `draws` is None and no look at all where it is given; None
+            never looks.
+        max_draws: The most draws a chain, whatever the precision; None is 4 × `draws`.
         batch_size: Examples a batch; n or more is the full data. None is `auto_batch_size`, which
             `"auto"` enlarges where gradient noise would heat the chains.
         gradient: `"anchored"` (control variate at w*) or `"minibatch"`.
@@ -97,56 +111,35 @@ def sample(
     Returns:
         A dataset with dims `chain, draw`: `loss`, `loss_difference`, `virial`, `distance`, the
         observables; `warmup_*` with dims `chain, warmup_step`; attributes that say how it was made,
-        among them `statuses`, one a chain.
+        among them `statuses`, one a chain, and `stopped`: `"draws"`, `"precision"`, or `"budget"`
+        where the precision was not reached.
 
     Raises:
         GermError: A setting is out of range.
         SamplingFailed: A chain became NaN, diverged or got stuck, and `throw` is true.
     """
     posterior.check_unchanged()
-    draws = auto_draws(posterior) if draws is None else draws
-    auto_batch = batch_size is None and isinstance(sampler, str)
-    if batch_size is None:
-        batch_size = auto_batch_size(posterior)
-    plan = Plan(
-        chains=chains,
-        draws=draws,
-        warmup=((draws - 1) * thin + 1) // 2 if warmup is None else warmup,
-        thin=thin,
-        batch_size=min(batch_size, posterior.data.num_examples),
-        gradient="minibatch" if isinstance(sampler, MetropolisSampler) else gradient,
-        share_batches=share_batches,
-        chains_per_call=1 if chains_per_call is None else chains_per_call,
-        seed=seed,
-        auto_batch=auto_batch,
-    )
+    plan = resolve(
+        posterior, sampler, chains=chains, draws=draws, warmup=warmup, thin=thin,
+        batch_size=batch_size, gradient=gradient, share_batches=share_batches,
+        chains_per_call=chains_per_call, seed=seed, precision=precision, max_draws=max_draws,
+    )  # fmt: skip
     observables = observables or {}
-    identity = sampler_identity(sampler)
-    if store is None:
-        sink: Sink = MemorySink()
-    else:
-        run = Run.open(
-            store,
-            identity={
-                "posterior": posterior.identity(),
-                "sampler": identity,
-                "plan": plan.identity(),
-                "observables": observables_identity(posterior, observables),
-            },
-            fresh=fresh,
-            resume=resume,
-            provenance={"device": str(posterior.anchor.device), **(provenance or {})},
-        )
-        sink = StoredSink(run)
+    sink = open_sink(
+        posterior, sampler, plan, observables, store,
+        fresh=fresh, resume=resume, provenance=provenance,
+    )  # fmt: skip
     try:
         if sink.complete:
             samples = sink.read()
         else:
             vectorize = chains_per_call is None
-            loop = _Loop(
-                posterior, sampler, plan, observables, sink, progress or _silent, vectorize
-            )
+            tell = progress or _silent
+            loop = Loop(posterior, sampler, plan, observables, sink, tell, vectorize)
             loop.go()
+            while loop.wants_another_attempt:
+                loop = loop.again()
+                loop.go()
             samples = loop.finish()
     finally:
         sink.close()
@@ -166,7 +159,7 @@ def _vectorize_where_it_pays(posterior: LocalPosterior, plan: Plan) -> Plan:
     return replace(plan, chains_per_call=together)
 
 
-class _Loop:
+class Loop:
     """One run: its set-up, its steps, its commits."""
 
     def __init__(
@@ -178,7 +171,14 @@ class _Loop:
         sink: Sink,
         progress: Progress,
         vectorize: bool,
+        earlier: Loop | None = None,
+        *,
+        first_chain: int = 0,
+        batches: SharedBatches | None = None,
     ) -> None:
+        self.arguments = (posterior, sampler, plan, observables, sink, progress, vectorize)
+        self.first_chain = first_chain
+        self.batches = batches
         self.posterior = posterior
         self.recorder = Recorder(posterior, plan, observables)
         self.sink = sink
@@ -188,12 +188,17 @@ class _Loop:
         self.earlier_seconds = 0.0
         commit = sink.last_commit()
         self.step, saved = (0, None) if commit is None else commit
-        self.setup = (
-            set_up(posterior, sampler, plan, progress)
-            if saved is None
-            else restore_setup(saved, sampler, posterior)
-        )
+        if saved is not None:
+            self.setup = restore_setup(saved, sampler, posterior, plan)
+        elif earlier is not None:
+            self.setup = more_careful(earlier.setup)
+        else:
+            self.setup = set_up(posterior, sampler, plan, progress)
         plan = replace(plan, batch_size=self.setup.batch_size)
+        self.stopping = Stopping(plan.draws, plan.max_draws, plan.precision)
+        self.differences = np.empty((plan.chains, 0))
+        self.stopped = ""
+        self.cooled = 0
         if vectorize:
             plan = _vectorize_where_it_pays(posterior, plan)
         self.plan = plan
@@ -204,7 +209,8 @@ class _Loop:
             batch_size=plan.batch_size,
             gradient=plan.gradient,
             share_batches=plan.share_batches,
-            together=1 < plan.chains <= plan.chains_per_call,
+            # What a ladder shares has to be computed apart from any rung's own chains.
+            together=batches is None and 1 < plan.chains <= plan.chains_per_call,
             seed=plan.seed,
         )
         if saved is None:
@@ -212,29 +218,45 @@ class _Loop:
             starts = [anchor.expand(len(chains), -1).clone() for chains in plan.groups]
             self.states = [self.kernel.start(start) for start in starts]
             self.earlier_gradients = self.setup.num_gradients
+            if earlier is not None:
+                self.earlier_gradients = earlier.num_gradients
+                self.earlier_seconds = earlier.seconds
         else:
             fields = {k.removeprefix("chain/"): v for k, v in saved.items() if "chain/" in k}
             fields = {k: v.to(posterior.anchor.device) for k, v in fields.items()}
             self.states = split_state(self.setup.sampler.state_type, fields, plan.groups)
             self.earlier_gradients = int(saved["num_gradients"])
             self.earlier_seconds = float(saved["seconds"])
+            self.differences = saved["differences"].numpy().copy()
+            self.cooled = int(saved["cooled"])
             self.recorder.restore(saved)
 
+    def again(self) -> Loop:
+        """The same run from its first step, with a shorter step."""
+        self.sink.restart()
+        return Loop(*self.arguments, self, first_chain=self.first_chain, batches=self.batches)
+
     def go(self) -> None:
-        """Every step that is left, in blocks, with a commit now and then."""
+        """Every step that is left."""
+        for _ in self.walk():
+            pass
+
+    def walk(self) -> Iterator[int]:
+        """Every step that is left, in blocks, with a commit now and then; yields before each."""
         plan = self.plan
         if self.step == 0 and self.sink.durable:
             self._commit()  # the set-up, which on a large model took minutes
         last_commit, interval = time.monotonic(), COMMIT_SECONDS
-        while self.step < plan.num_steps:
-            if self.step in self._coolings:
+        while not self._is_over():
+            if self.step in self._coolings and self.step != self.cooled:
                 self._cool(self._coolings.index(self.step))
-            # A block never straddles the end of warmup: its rows go to one series.
+            # A block never straddles the end of warmup: its rows go to one series; nor a look at
+            # the precision.
             phase = "warmup" if self.step < plan.warmup else "draws"
-            end = plan.warmup if phase == "warmup" else plan.num_steps
+            end = plan.warmup if phase == "warmup" else self._next_look()
             begun = (self.step, list(self.states), dict(self.recorder.summaries))
             try:
-                self._block(phase, end)
+                yield from self._block(phase, end)
             except KeyboardInterrupt:
                 # The half-made block is dropped; the run stands where the block began.
                 self.step, self.states, self.recorder.summaries = begun
@@ -245,7 +267,11 @@ class _Loop:
             self.recorder.judge(block)
             if block:
                 self.sink.append(block, phase)
+            if block and phase == "draws" and plan.precision is not None:
+                self.differences = np.append(self.differences, block["loss_difference"], axis=1)
             if not any(status.ok for status in self.recorder.statuses):
+                return
+            if self.wants_another_attempt:
                 return
             if self.sink.durable and time.monotonic() - last_commit > interval:
                 began = time.monotonic()
@@ -253,53 +279,90 @@ class _Loop:
                 last_commit = time.monotonic()
                 interval = max(COMMIT_SECONDS, 20 * (last_commit - began))
 
-    def _block(self, phase: str, end: int) -> None:
+    def _block(self, phase: str, end: int) -> Iterator[int]:
         until = time.monotonic() + BLOCK_SECONDS
         ahead = [step for step in self._coolings if step > self.step]
         end = min(self.step + BLOCK_STEPS, end, *ahead)
         while self.step < end:
+            yield self.step
             self._one_step(phase)
             self.step += 1
             self._tell(phase)
             if time.monotonic() > until:
                 return
 
+    def _next_look(self) -> int:
+        """The step at which the run may end."""
+        plan = self.plan
+        num_draws = max(0, -(-(self.step - plan.warmup) // plan.thin))
+        return plan.steps_for(self.stopping.next_mark(num_draws))
+
+    def _is_over(self) -> bool:
+        """Whether enough was drawn, and why."""
+        plan = self.plan
+        if self.step <= plan.warmup or self.step < plan.steps_for(plan.draws):
+            return False
+        if self.step >= plan.steps_for(plan.max_draws):
+            self.stopped = DRAWS if plan.precision is None else BUDGET
+        num_draws = self.differences.shape[1]
+        shared = self.kernel.has_shared_noise
+        if num_draws in self.stopping.marks() and self.step == plan.steps_for(num_draws):
+            if self.stopping.reached(self.differences, shared_batches=shared):
+                self.stopped = PRECISION
+        return bool(self.stopped)
+
+    @property
+    def wants_another_attempt(self) -> bool:
+        """Whether a chain ran away from a sampler that germ chose: it chooses a shorter step."""
+        failed = not all(status.ok for status in self.recorder.statuses)
+        return failed and self.auto and self.setup.attempt < MAX_ATTEMPTS
+
     @property
     def _coolings(self) -> tuple[int, ...]:
-        """Steps before which gradient noise is measured anew, now that chains are further out."""
+        """Steps before which gradient noise is measured anew, as chains get further out."""
         plan = self.plan
-        if not self.auto or plan.batch_size >= self.posterior.data.num_examples:
+        noisy = isinstance(self.kernel, GradientKernel) and not self.kernel.gradients.full_batch
+        if not (self.auto and noisy):
             return ()
-        return tuple(sorted({plan.warmup // 2, plan.warmup} - {0}))
+        marks = (round(plan.warmup * i / NUM_COOLINGS) for i in range(1, NUM_COOLINGS + 1))
+        return tuple(sorted({mark for mark in marks if mark > 0}))
 
     def _cool(self, number: int) -> None:
-        """Take the heat of gradient noise, as it is here, out of the injected noise."""
+        """Take the heat of gradient noise, as it is here, out of the injected noise.
+
+        It is measured at chain 0, for all: so a chain does not depend on how many there are.
+        """
         kernel, sampler = self.kernel, self.setup.sampler
         assert isinstance(kernel, GradientKernel) and isinstance(sampler, BAOAB)
-        noise = sum(
-            len(chains) / self.plan.chains
-            * heat.noise(
-                kernel.gradients, state.position, sampler.preconditioner, COOLING_PAIRS, key=number + 1
-            )
-            for chains, state in zip(self.plan.groups, self.states, strict=True)
+        place = self.states[0].position[:1]
+        noise = heat.noise(
+            kernel.gradients, place, sampler.preconditioner, COOLING_PAIRS, key=number + 1
         )
-        sampler = replace(sampler, cooling=sampler.step_size * noise)
+        found = sampler.step_size * noise
+        if not found.isfinite().all():
+            return  # The chain has run away; the recorder will say so.
+        if sampler.cooling is not None:
+            # The mean over the latest places; older ones were nearer to w*, where there is less.
+            found = sampler.cooling + (found - sampler.cooling) / min(number + 2, NUM_COOLINGS // 2)
+        sampler = replace(sampler, cooling=found)
         self.setup = replace(self.setup, sampler=sampler)
         kernel.sampler = sampler
+        self.cooled = self.step
 
     def _one_step(self, phase: str) -> None:
         plan, step = self.plan, self.step
-        shared = self.kernel.shared(step)
+        shared = (self.batches or SharedBatches()).of(self.kernel, step)
         if phase == "draws" and plan.is_draw(step):
             self.recorder.observe(self.states)
         seen = []
         # One group after the other, from its gradient to its step: no more than one gradient is
         # ever held, where a list of them would be as much memory as all chains.
-        for i, chains in enumerate(plan.groups):
+        for i, group in enumerate(plan.groups):
+            chains = range(self.first_chain + group.start, self.first_chain + group.stop)
             evaluation = self.kernel.evaluate(self.states[i], shared, step, chains)
             if phase == "warmup" or plan.is_draw(step):
                 seen.append(self.recorder.look(evaluation, self.states[i]))
-            if step < plan.num_steps - 1:  # nothing will be seen of where the last would lead
+            if step < plan.max_steps - 1:  # nothing will be seen of where the last would lead
                 self.states[i] = self.kernel.advance(self.states[i], evaluation, step, chains)
             del evaluation
         if seen:
@@ -310,7 +373,8 @@ class _Loop:
         if phase == "warmup":
             self.progress("warmup", self.step, plan.warmup)
         else:
-            self.progress("draws", self.step - plan.warmup, plan.num_steps - plan.warmup)
+            end = self._next_look() if self.step >= plan.num_steps else plan.num_steps
+            self.progress("draws", self.step - plan.warmup, end - plan.warmup)
 
     @property
     def num_gradients(self) -> int:
@@ -323,12 +387,22 @@ class _Loop:
         state |= self.recorder.state()
         state |= save_setup(self.setup, auto=self.auto)
         state |= {"num_gradients": self.num_gradients, "seconds": self.seconds}
+        state["cooled"] = self.cooled
+        state["differences"] = torch.from_numpy(self.differences)
         self.sink.commit(self.step, state)
 
     @property
     def seconds(self) -> float:
         """Wall-clock time in all sessions of this run."""
         return self.earlier_seconds + time.monotonic() - self.started
+
+    def _uniform_loss(self) -> float:
+        posterior = self.posterior
+        example = posterior.batch(torch.zeros(1, dtype=torch.long))
+        with torch.no_grad():
+            return posterior.apply(
+                posterior.anchor, lambda model: uniform_loss(posterior.loss, model, example)
+            )
 
     def finish(self) -> xr.Dataset:
         """Close the series and describe the run."""
@@ -341,6 +415,7 @@ class _Loop:
             "nbeta": posterior.nbeta,
             "localization": posterior.localization,
             "anchor_loss": self.setup.anchor.loss,
+            "uniform_loss": self._uniform_loss(),
             "sampler": type(self.setup.sampler).__name__,
             "step_size": float(getattr(self.setup.sampler, "step_size", float("nan"))),
             "reasons": self.setup.reasons,
@@ -348,6 +423,11 @@ class _Loop:
             "batch_size": plan.batch_size,
             "gradient": plan.gradient,
             "thin": plan.thin,
+            "warmup": plan.warmup,
+            "descent": descent(self.setup, posterior),
+            "gradient_heat": gradient_heat(self.setup, posterior),
+            "precision": plan.precision,
+            "stopped": self.stopped,
             "seed": plan.seed,
             "chains_per_call": plan.chains_per_call,
             "num_gradients": self.num_gradients,

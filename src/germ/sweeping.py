@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from torch import nn
 from germ import hub
 from germ.data import Data, as_data
 from germ.errors import GermError, SamplingFailed
-from germ.losses import resolve_loss
+from germ.estimate import comparable, restatement
+from germ.estimate.control import Control, control, same_order, survives
+from germ.losses import causal_lm, resolve_loss
 from germ.measuring import Measurement, measure, run_path
 from germ.posterior import LocalPosterior
 from germ.report import tables
@@ -53,31 +56,72 @@ class Sweep:
 
     Attributes:
         rows: A measurement per model, in order of training.
+        controls: The nβ = 0 control of each row (`germ.estimate.control`), where it was asked for.
+        untrained_loss: Loss of an untrained model, where it is known.
     """
 
     rows: tuple[Measurement, ...]
+    controls: tuple[Control | None, ...] = ()
+    untrained_loss: float | None = None
 
     @property
     def failed(self) -> tuple[Measurement, ...]:
         """The models without an estimate."""
         return tuple(row for row in self.rows if row.estimate is None)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the table must know that no single row tells.
+
+        Settings that differ between rows; λ̂ that restates the loss; λ̂, or an order of models,
+        that survives the control.
+        """
+        good = [(str(row.step), row.estimate) for row in self.rows if row.estimate is not None]
+        differing = comparable.warning(comparable.of_estimates(dict(good)))
+        if differing is not None:
+            return (differing,)
+        said: list[str | None] = []
+        if len(good) >= restatement.MIN_CHECKPOINTS:
+            found = restatement.restatement(
+                [estimate for _, estimate in good],
+                names=[step for step, _ in good],
+                untrained_loss=self.untrained_loss,
+            )
+            said += found.warnings
+        pairs = [
+            (row, row.estimate, without)
+            for row, without in zip(self.rows, self.controls, strict=False)
+            if row.estimate is not None and without is not None
+        ]
+        for row, estimate, without in pairs:
+            sentence = survives(estimate, without)
+            said.append(None if sentence is None else f"{row.step}: {sentence}")
+        said.append(same_order([e for _, e, _ in pairs], [c for _, _, c in pairs]))
+        return tuple(sentence for sentence in said if sentence is not None)
+
     def to_dict(self) -> dict[str, Any]:
         """All rows, for JSON."""
-        return {"rows": [row.to_dict() for row in self.rows]}
+        controls = [None if c is None else c.to_dict() for c in self.controls]
+        return {
+            "rows": [row.to_dict() for row in self.rows],
+            "controls": controls,
+            "warnings": list(self.warnings),
+        }
 
     def to_csv(self) -> str:
         """The table as comma-separated values, one line a model; `value` is λ̂."""
         text = io.StringIO()
-        head = ["step", "model", "data", "status", *COLUMNS, "warnings", "run"]
+        head = ["step", "model", "data", "status", *COLUMNS, "warnings", "run", "control"]
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(head)
-        for row in self.rows:
+        controls = [*self.controls, *[None] * (len(self.rows) - len(self.controls))]
+        for row, without in zip(self.rows, controls, strict=True):
             found = {} if row.estimate is None else row.estimate.to_dict()
             numbers = ["" if found.get(name) is None else found[name] for name in COLUMNS]
             warnings = "; ".join(found.get("warnings", ()))
+            beside = "" if without is None else without.value
             writer.writerow(
-                [row.step, row.model, row.data, row.status, *numbers, warnings, row.run]
+                [row.step, row.model, row.data, row.status, *numbers, warnings, row.run, beside]
             )
         return text.getvalue()
 
@@ -112,6 +156,8 @@ def sweep(
     sampler: str | AnySampler = "auto",
     folder: str | Path | None = None,
     drop_failed: bool = False,
+    without_data: bool = False,
+    sampler_for: Callable[[LocalPosterior], str | AnySampler] | None = None,
     load: Callable[[str], hub.Loaded] = hub.load,
     load_data: Callable[[hub.Loaded, Any], Data] = hub.load_data,
     listener: Listener | None = None,
@@ -132,6 +178,9 @@ def sweep(
         sampler: As for `germ.sample`.
         folder: Where the runs are kept; None keeps them in memory until they are measured.
         drop_failed: Leave out chains that failed, and say so, instead of failing the model.
+        without_data: Whether to set the nβ = 0 control beside each estimate; forward passes only.
+        sampler_for: In place of `sampler`, chooses one for each posterior, such as a calibration
+            that is reused where it still holds.
         load: How a model's name becomes a model; `functools.partial(germ.hub.load, ...)`.
         load_data: How a data set's name becomes data for a model.
         listener: Told how it goes along.
@@ -148,6 +197,8 @@ def sweep(
     listener = listener or Listener()
     read_data = _DataReader(data, load_data)
     rows: list[Measurement] = []
+    controls: list[Control | None] = []
+    untrained: list[float] = []
     name_of_data = _name_of(data)
     begun = False
 
@@ -164,21 +215,27 @@ def sweep(
             loaded = _load(model, name, load)
         except GermError as error:
             rows.append(Measurement(step, name, name_of_data, f"error: {error}"))
+            controls.append(None)
             listener.finished(rows[-1])
             continue
         examples = read_data(loaded)  # Its errors are everybody's: no model would fare better.
+        without = None
         try:
             posterior = LocalPosterior.from_model(
                 loaded.model, examples, loss=loss_of(loaded, loss),
                 nbeta=nbeta, localization=localization, restrict=restrict,
             )  # fmt: skip
+            chosen = sampler if sampler_for is None else sampler_for(posterior)
             if folder is not None:
-                run = run_path(folder, name, posterior, sampler, settings)
+                run = run_path(folder, name, posterior, chosen, settings)
             row = measure(
-                posterior, model=name, data=name_of_data, step=step, sampler=sampler, store=run,
+                posterior, model=name, data=name_of_data, step=step, sampler=chosen, store=run,
                 drop_failed=drop_failed, progress=stage, **settings,
             )  # fmt: skip
             begun = True
+            untrained += _untrained(row, posterior, loaded)
+            if without_data:
+                without = control(posterior, seed=int(settings.get("seed", 0)))
         except SamplingFailed as error:
             begun = True
             row = Measurement(step, name, name_of_data, f"failed: {error}", run=run)
@@ -188,11 +245,22 @@ def sweep(
                 raise
             row = Measurement(step, name, name_of_data, f"error: {error}", run=run)
         rows.append(row)
+        controls.append(without)
         listener.finished(row)
     if not begun:
         first = rows[0].status.removeprefix("error: ")
         raise GermError(f"none of {len(rows)} models could be loaded: {first}")
-    return Sweep(tuple(rows))
+    return Sweep(tuple(rows), tuple(controls) if without_data else (), min(untrained, default=None))
+
+
+def _untrained(row: Measurement, posterior: LocalPosterior, loaded: hub.Loaded) -> list[float]:
+    """What an untrained model's loss is at least: that at step 0, or log(vocabulary)."""
+    found = []
+    if row.step == 0 and row.estimate is not None:
+        found.append(row.estimate.anchor_loss)
+    if posterior.loss is causal_lm and loaded.vocab:
+        found.append(math.log(loaded.vocab))
+    return found
 
 
 def loss_of(loaded: hub.Loaded, loss: str | LossFn | None) -> LossFn:

@@ -78,7 +78,7 @@ class Counted:
         self.calls += 1
         if self.calls == self.breaks_at:
             raise KeyboardInterrupt
-        return Outcome(1.0 + seed, 0.1, (), False, 7, 50, 0.5, {"step_size": math.inf})
+        return Outcome(1.0 + seed, 0.1, (), False, 7, 50, 0.5, notes={"step_size": math.inf})
 
 
 def go(estimators, folder, *, resume):
@@ -93,7 +93,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
         go({"a": first, "b": second}, tmp_path, resume=False)
     again = {"a": Counted(), "b": Counted()}
     found = go(again, tmp_path, resume=True)
-    assert (again["a"].calls, again["b"].calls) == (0, 2), "what was done is not done again"
+    assert (again["a"].calls, again["b"].calls) == (0, 1), "what was done is not done again"
     whole = go({"a": Counted(), "b": Counted()}, tmp_path / "other", resume=False)
     assert found == whole
     assert not list(tmp_path.glob("*.part"))
@@ -108,7 +108,7 @@ def test_without_resume_nothing_old_is_taken(tmp_path):
 
 def test_other_settings_are_another_run(tmp_path):
     paths = {
-        program.part_path(tmp_path, case, name, quick, seeds)
+        program.part_path(tmp_path, case, name, quick, seed)
         for case in (
             CASE,
             Quadratic(name="d 4", dim=4),
@@ -116,9 +116,41 @@ def test_other_settings_are_another_run(tmp_path):
         )
         for name in ("a", "b")
         for quick in (True, False)
-        for seeds in (2, 4)
+        for seed in (0, 1)
     }
     assert len(paths) == 24
+
+
+def test_a_batch_that_is_given_is_another_run_of_the_same_posterior(tmp_path):
+    one, other = CASE, Quadratic(name="d 3", dim=3, num_examples=400, batch_size=16)
+    assert one.key == other.key and Setting(other).batch_size == 16
+    paths = {program.part_path(tmp_path, case, "a", False, 0) for case in (one, other)}
+    assert len(paths) == 2
+
+
+def test_more_seeds_take_what_fewer_left(tmp_path):
+    program.run_case(CASE, {"a": Counted()}, quick=True, seeds=1, folder=tmp_path, resume=True,
+                     tell=lambda _: None)  # fmt: skip
+    more = Counted()
+    found = go({"a": more}, tmp_path, resume=True)
+    assert more.calls == 1 and [outcome["value"] for outcome in found["a"]] == [1.0, 2.0]
+
+
+def test_rows_that_are_not_run_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "CASES", (CASE,))
+    monkeypatch.setattr(program, "PARTS", tmp_path / "parts")
+    monkeypatch.setattr(program, "GERM", {"a": Counted(), "b": Counted()})
+    monkeypatch.setattr(program, "PEER", {})
+    common = ["--seeds", "1", "--out", str(tmp_path)]
+    for arguments, names in (
+        (["--estimators", "a"], ["a"]),
+        (["--estimators", "b", "--keep"], ["a", "b"]),
+        (["--estimators", "b"], ["b"]),
+    ):
+        assert program.main([*common, *arguments]) == 0
+        report = json.loads((tmp_path / "truth.json").read_text())
+        assert report["estimators"] == names
+        assert set(report["cases"][0]["estimators"]) == set(names)
 
 
 def test_main_runs_and_the_table_holds_every_row(tmp_path, monkeypatch, capsys):
@@ -144,8 +176,8 @@ def test_main_runs_and_the_table_holds_every_row(tmp_path, monkeypatch, capsys):
 
 
 def test_a_failed_run_is_in_the_table(tmp_path):
-    failed = Outcome(math.nan, math.nan, ("DIVERGED",), True, 7, 50, 0.5, {})
-    good = Outcome(1.5, 0.1, (), False, 7, 50, 0.5, {})
+    failed = Outcome(math.nan, math.nan, ("DIVERGED",), True, 7, 50, 0.5)
+    good = Outcome(1.5, 0.1, (), False, 7, 50, 0.5)
     outcomes = go({"x": lambda _, seed: failed if seed else good}, tmp_path, resume=False)
     known = program.references.expectation(CASE, {})
     report = {

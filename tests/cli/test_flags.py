@@ -13,7 +13,9 @@ from typer.main import get_command
 from germ.cli import app
 
 SAMPLING = {
-    "--sampler", "--step-size", "--leapfrog-steps", "--gradient", "--chains", "--draws",
+    "--sampler", "--calibration", "--metric", "--step-size", "--friction", "--leapfrog-steps",
+    "--gradient",
+    "--chains", "--draws", "--precision", "--max-draws",
     "--warmup", "--thin", "--batch-size", "--seed",
 }  # fmt: skip
 LOADING = {
@@ -24,8 +26,44 @@ POSTERIOR = {"--restrict", "--nbeta", "--localization"}
 KEEPING = {"--out", "--resume", "--no-resume", "--fresh", "--drop-failed"}
 
 FLAGS = {
-    "llc": {"--data", "--on", "--figure", "--json"} | SAMPLING | LOADING | POSTERIOR | KEEPING,
-    "sweep": {"--data", "--json"} | SAMPLING | LOADING | POSTERIOR | KEEPING,
+    "llc": {"--data", "--on", "--figure", "--control", "--json"}
+    | SAMPLING
+    | LOADING
+    | POSTERIOR
+    | KEEPING,
+    "sweep": {"--data", "--control", "--json"} | SAMPLING | LOADING | POSTERIOR | KEEPING,
+    "profile": {
+        "--data",
+        "--restrict",
+        "--nbeta-min",
+        "--nbeta-max",
+        "--rungs",
+        "--localization",
+        "--figure",
+        "--json",
+    }
+    | SAMPLING
+    | LOADING
+    | KEEPING,
+    "calibrate": {
+        "--data",
+        "--gradient",
+        "--chains",
+        "--draws",
+        "--warmup",
+        "--thin",
+        "--batch-size",
+        "--seed",
+        "--sweep",
+        "--sweep-nbeta",
+        "--sweep-localization",
+        "--sweep-draws",
+        "--out",
+        "--save",
+        "--json",
+    }
+    | LOADING
+    | POSTERIOR,
     "show": {"--figure", "--json"},
     "exact": {"--at", "--dln", "--rrr", "--rank", "--tanh", "--nbeta", "--steps", "--json"},
     "experiment": {"--preset", "--out", "--seed", "--json"},

@@ -56,6 +56,7 @@ def test_options_reach_the_posterior_and_the_sampler(folder):
     assert identity["plan"] == {
         "chains": 2, "draws": 8, "warmup": 2, "thin": 3, "batch_size": 10,
         "gradient": "minibatch", "share_batches": True, "seed": 5,
+        "auto_batch": False, "precision": None, "max_draws": 8,
     }  # fmt: skip
 
 
@@ -98,3 +99,12 @@ def test_a_failed_run_is_exit_code_3_and_stays_to_be_looked_at(folder):
     assert again.exit_code == 3
     (told,) = json.loads(again.stdout)["runs"]
     assert told["estimate"] is None and told["status"].startswith("failed: ")
+
+
+def test_the_control_stands_beside_the_estimate(folder):
+    (run,) = call_json("llc", "toys.py:toy", *FAST, "--control")["runs"]
+    assert run["control"]["nbeta"] == run["estimate"]["nbeta"]
+    assert run["control"]["value"] > 0
+    result = call("llc", "toys.py:toy", *FAST, "--control")
+    assert "control (nβ = 0): λ̂₀" in result.stdout and "λ̂/λ̂₀" in result.stdout
+    assert "control" not in call_json("llc", "toys.py:toy", *FAST)["runs"][0]

@@ -57,3 +57,13 @@ def test_json_is_strict(folder):
     result = call("show", "run.zarr", "--json")
     found = json.loads(result.stdout, parse_constant=refuse)
     assert found["estimate"]["rhat"] is None  # one chain has none: NaN, which JSON cannot say
+
+
+def test_a_folder_of_unequal_runs_says_that_they_do_not_compare(folder):
+    call_json("llc", "toys.py:toy", *FAST, "--out", "runs")
+    call_json("llc", "toys.py:toy", *FAST, "--seed", "1", "--out", "runs")
+    assert call_json("show", "runs")["warning"] is None, "seeds may differ"
+    call_json("llc", "toys.py:toy", *FAST, "--nbeta", "3", "--out", "runs")
+    warning = call_json("show", "runs")["warning"]
+    assert "cannot be compared: nβ differs" in warning
+    assert warning in call("show", "runs").stdout

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from tests.cli.support import FAST, call, call_json, refused
+from tests.report.support import estimate, measurement
 
 import germ
-from germ.sweeping import Listener, sweep
+from germ.sweeping import Listener, Sweep, sweep
 from germ.zoo.attention_only import PRESETS, AttentionOnly, save_checkpoint
 
 TINY = PRESETS["tiny"]
@@ -153,3 +154,55 @@ def test_the_tokenized_data_are_read_once_for_checkpoints_alike(checkpoints):
     sweep("run", "tokens.npy", restrict="norm", chains=1, draws=4, sampler=germ_sampler(),
           load_data=load_data)  # fmt: skip
     assert len(calls) == 1
+
+
+def test_the_control_is_measured_and_printed_beside_each_checkpoint(checkpoints):
+    found = call_json("sweep", "run", *ARGUMENTS, "--control")
+    assert len(found["controls"]) == 3
+    for row, control in zip(found["rows"], found["controls"], strict=True):
+        assert control["nbeta"] == row["estimate"]["nbeta"]
+        assert isinstance(control["value"], float) and control["standard_error"] > 0
+        assert control["localization"] == row["estimate"]["localization"]
+    with open("out/sweep.csv") as file:
+        written = [float(row["control"]) for row in csv.DictReader(file)]
+    assert written == [control["value"] for control in found["controls"]]
+    result = call("sweep", "run", *ARGUMENTS, "--control")
+    assert result.stdout.count("λ̂/λ̂₀") == 3, "found again, not sampled again"
+
+
+def rows_of(losses, sampled, **changes):
+    return tuple(
+        measurement(
+            step,
+            estimate(30 * (e - at), 0.3, anchor_loss=at, expected_loss=e, **changes),
+        )
+        for step, (at, e) in enumerate(zip(losses, sampled, strict=True))
+    )
+
+
+def test_a_table_that_restates_the_loss_says_so_and_another_does_not():
+    losses = [5.0, 4.0, 3.0, 2.5, 2.2]
+    (said,) = Sweep(rows_of(losses, [5.1] * 5)).warnings
+    assert "restates the loss" in said
+    assert Sweep(rows_of(losses, [at + 0.1 for at in losses])).warnings == ()
+    assert Sweep(rows_of(losses[:3], [5.1] * 3)).warnings == (), "three are too few to tell"
+
+
+def test_a_table_of_unequal_settings_says_that_first():
+    one = rows_of([5.0, 4.0, 3.0, 2.0], [5.1] * 4)
+    other = rows_of([4.0], [4.2], nbeta=300.0)
+    (said,) = Sweep((*one, *other)).warnings
+    assert "cannot be compared: nβ differs" in said
+
+
+def test_a_sampler_chosen_for_each_model():
+    data = torch.randn(20, 2), torch.randn(20, 1)
+    models = [(step, torch.nn.Linear(2, 1)) for step in (0, 1)]
+    asked = []
+
+    def chosen(posterior):
+        asked.append(posterior.num_coordinates)
+        return germ_sampler()
+
+    found = sweep(models, data, loss="mse", chains=2, draws=8, sampler_for=chosen)
+    assert asked == [3, 3] and found.failed == () and found.controls == ()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from germ.estimate.budget import ErrorBudget
 from germ.estimate.llc import LLC
+from germ.estimate.locality import Locality
 from germ.measuring import Measurement
 
 
 def estimate(value: float, error: float, **changes: Any) -> LLC:
     """An estimate of that value and error."""
     fields: dict[str, Any] = {
-        "value": value, "standard_error": error, "chain_values": (value,), "chains": (0,),
+        "value": value, "standard_error": error, "budget": ErrorBudget(value, error, 100.0),
+        "temperature": math.nan, "locality": Locality(math.nan, 2.0, 0.1),
+        "chain_values": (value,), "chains": (0,),
         "statuses": ("OK",), "ess": 100.0, "rhat": 1.0, "virial": 1.0, "virial_error": 0.01,
         "drift": 0.0, "drift_z": 0.0, "expected_loss": 2.0 + value / 30, "anchor_loss": 2.0,
         "loss_difference": value / 30, "nbeta": 30.0, "localization": 300.0,

@@ -80,3 +80,24 @@ def test_nothing_to_draw_and_nowhere_to_draw_it_are_said(tmp_path):
     for path in ("/dev/null/a.png", tmp_path / "a.nonsense"):
         with pytest.raises(GermError, match="cannot write the figure"):
             figures.save(figure, path)
+
+
+def test_traces_stand_side_by_side_on_one_scale_with_the_truth():
+    model = torch.nn.Linear(2, 1)
+    posterior = germ.LocalPosterior.from_model(
+        model, (torch.randn(20, 2), torch.randn(20, 1)), loss="mse", nbeta=5.0
+    )
+    samples = germ.sample(posterior, SGLD(1e-3), chains=2, draws=10, warmup=4)
+    panels = [(samples, germ.llc(samples), "a"), (samples, None, "b"), (samples, None, "c")]
+    drawn = axes_of(figures.traces(panels, truth=0.7, window=5))
+    assert [axes.get_title(loc="left") for axes in drawn[:3]] == ["a", "b", "c"]
+    assert not drawn[3].get_visible()
+    assert len({axes.get_ylim() for axes in drawn[:3]}) == 1
+    for axes in drawn[:3]:
+        assert any(set(np.atleast_1d(line.get_ydata())) == {0.7} for line in axes.lines)
+    # A point of a thin line is the mean of five draws.
+    thin = drawn[1].lines[1]
+    values = 5.0 * samples.loss_difference.values[0].reshape(2, 5).mean(1)
+    np.testing.assert_allclose(thin.get_ydata(), values)
+    with pytest.raises(GermError, match="at least one run"):
+        figures.traces([])

@@ -6,6 +6,7 @@ Lyapunov equation, so these hold to rounding, without a single random number.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,17 @@ import pytest
 import scipy.linalg
 import torch
 
-from germ.calibrate import heat
-from germ.samplers import BAOAB, SGLD, Diagonal, LeimkuhlerMatthews
+from germ import heat
+from germ.samplers import (
+    BAOAB,
+    SGLD,
+    SGNHT,
+    Diagonal,
+    Kronecker,
+    LeimkuhlerMatthews,
+    RMSpropSGLD,
+    Rotation,
+)
 
 STEPS = [1e-4, 0.1, 1.0, 2.0, 3.0, 3.9]  # ε·d·a; 4 is where steps diverge
 
@@ -26,13 +36,14 @@ CORRELATED = torch.tensor(
 def linear_map(sampler: Any, curvature: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What a step does to the state, to the noise, and to an error of the gradient."""
     d = len(curvature)
-    names = sampler.state_type._fields
+    names = [n for n in sampler.state_type._fields if n != "temperature"]  # not linear, no state
+    rest = [torch.zeros(0, dtype=torch.float64)] * (len(sampler.state_type._fields) - len(names))
     num_state = d * len(names)
     rows = torch.eye(num_state + 2 * d, dtype=torch.float64)
     *state, noise, error = rows.split([d] * (len(names) + 2), dim=1)
-    now = sampler.state_type(*state)
+    now = sampler.state_type(*state, *rest)
     then = sampler.step(now, now.position @ curvature + error, noise)
-    image = torch.cat(tuple(then), dim=1).numpy().T
+    image = torch.cat([getattr(then, name) for name in names], dim=1).numpy().T
     return np.split(image, [num_state, num_state + d], axis=1)  # type: ignore[return-value]
 
 
@@ -77,7 +88,8 @@ def test_baoab_with_much_friction_is_leimkuhler_matthews():
     """At the same ε: from rest, the same noises lead to the same places."""
     baoab, lm = BAOAB(0.7, friction=1e3), LeimkuhlerMatthews(0.7)
     source = torch.Generator().manual_seed(0)
-    one, two = (s.init(torch.zeros(2, 3, dtype=torch.float64)) for s in (baoab, lm))
+    start = torch.zeros(2, 3, dtype=torch.float64)
+    one, two = baoab.init(start), lm.init(start)
     for _ in range(5):
         noise = torch.randn(2, 3, generator=source, dtype=torch.float64)
         one = baoab.step(one, one.position @ CORRELATED, noise)
@@ -140,17 +152,109 @@ def test_gradient_noise_heats_by_what_the_docstrings_say(eps_da, scale):
     assert lm == pytest.approx(1 / a + heat, rel=1e-9)
 
 
+def kinetic_temperature(sampler: BAOAB, curvature: torch.Tensor, gradient_noise: float) -> float:
+    """Half of E v² before the noise of a step and half after, in the long run, mean over d.
+
+    A step without noise leaves c·v, v the velocity before; so no formula of the sampler's is used.
+    """
+    d = len(curvature)
+    step, noise, error = linear_map(sampler, curvature)
+    injected = noise @ noise.T + gradient_noise * error @ error.T
+    state = scipy.linalg.solve_discrete_lyapunov(step, injected)
+    after = state[d:, d:]
+    before = (step @ state @ step.T + gradient_noise * error @ error.T)[d:, d:] / sampler.memory**2
+    return float(np.trace(before + after)) / (2 * d)
+
+
+@pytest.mark.parametrize("eps", [1e-3, 0.3, 2.0])
+@pytest.mark.parametrize("friction", [0.1, 1.0, 5.0])
+def test_the_kinetic_temperature_is_one_at_every_step(eps, friction):
+    sampler = BAOAB(eps / 2.55, friction=friction)  # 2.55: the largest curvature
+    assert kinetic_temperature(sampler, CORRELATED, 0.0) == pytest.approx(1, rel=1e-8)
+
+
 @pytest.mark.parametrize("friction", [0.3, 1.0, 5.0])
 @pytest.mark.parametrize("eps", [1e-4, 1e-2, 0.3])
-def test_gradient_noise_heats_the_slow_directions_of_baoab_as_calibration_reckons(eps, friction):
-    """(εds²/4)·(1 + c)/(1 − c) in the limit of a slow direction, a bit more elsewhere."""
+def test_gradient_noise_heats_baoab_as_calibration_reckons(eps, friction):
+    """On flat directions the positions by `heat.excess`, the velocities by a bit more.
+
+    They differ by (κ/4)(1 − c)/(1 + c).
+    """
     scale, s2 = 0.02, 11.0
     sampler = BAOAB(eps, Diagonal(torch.tensor([scale], dtype=torch.float64)), friction)
-    expected = heat(eps, friction, scale * s2)
-    for a, rel in ((1e-3, 1e-3), (1 / scale, 0.5)):
+    expected = heat.excess(eps, friction, scale * s2)
+    kick, c = eps * scale * s2, math.exp(-friction * eps**0.5)
+    for a, rel in ((1e-3, 1e-3), (1 / scale, 0.2)):
         curvature = torch.tensor([[a]], dtype=torch.float64)
+        kinetic = expected + kick / 4 * (1 - c) / (1 + c)
+        assert kinetic_temperature(sampler, curvature, s2) - 1 == pytest.approx(kinetic, rel=rel)
         added = stationary_covariance(sampler, curvature, s2) * a - 1
-        assert added == pytest.approx(expected, rel=rel)
+        assert added == pytest.approx(expected, rel=max(rel, 3e-3))
+
+
+@pytest.mark.parametrize("eps_da", [0.01, 0.3])
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_cooling_takes_the_heat_of_a_known_noise_out(eps_da, share):
+    """κ̂ = κ: what is left of the heat is a tenth of it, in slow and in fast directions."""
+    eps, s2 = 0.3, 11.0
+    kick = share * 2 * math.tanh(eps**0.5)  # so that the excess is the share
+    scale = kick / (eps * s2)
+    metric = Diagonal(torch.tensor([scale], dtype=torch.float64))
+    curvature = torch.tensor([[eps_da / (eps * scale)]], dtype=torch.float64)
+    cooled = BAOAB(eps, metric, cooling=torch.tensor([kick], dtype=torch.float64))
+    hot = stationary_covariance(BAOAB(eps, metric), curvature, s2) * curvature.numpy() - 1
+    left = stationary_covariance(cooled, curvature, s2) * curvature.numpy() - 1
+    assert hot > 0.8 * share
+    assert abs(left) < 0.12 * share
+
+
+def rotated() -> Kronecker:
+    """A metric of a 2×3 matrix, and the dense matrix that it is."""
+    source = torch.Generator().manual_seed(3)
+    left, right = (
+        torch.linalg.qr(torch.randn(size, size, generator=source, dtype=torch.float64))[0]
+        for size in (2, 3)
+    )
+    scale = torch.tensor([0.5, 1.1, 2.3, 0.2, 0.9, 1.7], dtype=torch.float64)
+    return Kronecker([Rotation((2, 3), left, right)], scale)
+
+
+def test_a_rotated_metric_is_what_its_factors_say():
+    """R = Qₗ ⊗ Qᵣ in row-major order; D = R·diag(d)·Rᵀ; its root is symmetric, of square D."""
+    metric, eye = rotated(), torch.eye(6, dtype=torch.float64)
+    (_, left, right) = metric.rotations[0]
+    turn = torch.kron(left, right)  # pyright: ignore[reportArgumentType]
+    dense = turn @ torch.diag(metric.scale) @ turn.T
+    torch.testing.assert_close(metric.apply(eye), dense)
+    root = metric.sqrt(eye)
+    torch.testing.assert_close(root, root.T)
+    torch.testing.assert_close(root @ root, dense)
+    vector = torch.randn(4, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(metric.back(metric.into(vector)), vector)
+
+
+@pytest.mark.parametrize("eps", [0.1, 1.0])
+def test_a_rotated_metric_keeps_the_target(eps):
+    """BAOAB and Leimkuhler–Matthews: A⁻¹ for any A; SGNHT, its friction fixed, is BAOAB."""
+    half = torch.randn(6, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    a = half @ half.T / 6 + 0.1 * torch.eye(6, dtype=torch.float64)
+    for kind in (LeimkuhlerMatthews, BAOAB):
+        exact = stationary_covariance(kind(eps / 4, rotated()), a)
+        np.testing.assert_allclose(exact, np.linalg.inv(a.numpy()), rtol=1e-8)
+
+
+def test_sgnht_without_a_thermostat_is_baoab():
+    metric = Diagonal(torch.tensor([0.5, 1.1, 2.3], dtype=torch.float64))
+    heavy = SGNHT(0.4, metric, friction=0.7, thermal_mass=1e15)
+    baoab, source = BAOAB(0.4, metric, 0.7), torch.Generator().manual_seed(0)
+    start = torch.zeros(2, 3, dtype=torch.float64)
+    one, two = heavy.init(start), baoab.init(start)
+    for _ in range(5):
+        noise = torch.randn(2, 3, generator=source, dtype=torch.float64)
+        one = heavy.step(one, one.position @ CORRELATED, noise)
+        two = baoab.step(two, two.position @ CORRELATED, noise)
+        torch.testing.assert_close(one.position, two.position)
+        torch.testing.assert_close(one.temperature, two.temperature)
 
 
 @pytest.mark.parametrize("kind", [SGLD, LeimkuhlerMatthews, BAOAB])
@@ -167,7 +271,8 @@ def test_the_mean_is_where_the_gradient_vanishes(kind):
 def test_a_step_leaves_the_state_it_was_given_alone():
     """The loop keeps old states to fall back on when it is interrupted."""
     samplers: list[Any] = [SGLD(0.1), LeimkuhlerMatthews(0.1), SGLD(0.1, Diagonal(torch.ones(3)))]
-    samplers += [BAOAB(0.1), BAOAB(0.1, Diagonal(torch.ones(3)))]
+    samplers += [BAOAB(0.1), BAOAB(0.1, Diagonal(torch.ones(3))), SGNHT(0.1)]
+    samplers += [RMSpropSGLD(0.1, nbeta=1.0, localization=1.0)]
     for sampler in samplers:
         state = sampler.init(torch.ones(2, 3))
         state = sampler.step(state, torch.ones(2, 3), torch.ones(2, 3))

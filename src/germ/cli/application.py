@@ -11,11 +11,13 @@ import typer
 from typer.core import TyperGroup
 
 from germ.cli import boundary
+from germ.cli.calibrate import calibrate
 from germ.cli.demo import demo
 from germ.cli.doctor import doctor
 from germ.cli.exact import exact
 from germ.cli.experiment import experiment
 from germ.cli.llc import llc
+from germ.cli.profile import profile
 from germ.cli.show import show
 from germ.cli.sweep import sweep
 
@@ -26,6 +28,8 @@ germ demo shows what comes out, on a small model that germ ships. On your own:
 germ llc MODEL --data FILE         one model, one number with its error
 
 germ sweep 'RUN/*' --data FILE     every checkpoint of a training run
+
+germ profile MODEL --data FILE     is the number a λ, or does it depend on nβ and γ?
 
 germ exact 'x^2*y^4'               a learning coefficient that is known exactly
 
@@ -94,7 +98,7 @@ def _root(
     pass
 
 
-for _command in (llc, sweep, show, exact, experiment, demo, doctor):
+for _command in (llc, sweep, profile, calibrate, show, exact, experiment, demo, doctor):
     app.command(
         _command.__name__, help=_unwrapped(_command.__doc__ or ""), epilog=_unwrapped(EPILOG)
     )(_command)

@@ -54,10 +54,11 @@ def demo(
     checkpoints = [f"bundled@{step}" for step in steps]
 
     screen.say(f"1. The LLC over training: {len(steps)} checkpoints", "bold")
-    rows = run_sweep(
+    found = run_sweep(
         screen, checkpoints, "bundled:all", out, loading, Posterior(), sampling, keeping
     )
-    paths = finish(screen, rows, out, "germ's bundled model over its training")
+    rows = found.rows
+    paths = finish(screen, found, out, "germ's bundled model over its training")
 
     screen.say("")
     screen.say("2. The LLC of the final model on each domain", "bold")

@@ -20,6 +20,7 @@ from germ.cli.options import (
 from germ.cli.screen import Screen
 
 if TYPE_CHECKING:
+    from germ.estimate.llc import LLC
     from germ.measuring import Measurement
 
 MODEL_FORMS = (
@@ -59,6 +60,14 @@ def llc(
         ),
     ] = None,
     keeping: Keeping,
+    control: Annotated[
+        bool,
+        Option(
+            "--control",
+            help="Set the nβ = 0 control beside λ̂: the same γ, no data in the drift.",
+            rich_help_panel="Posterior",
+        ),
+    ] = False,
     figure: Annotated[
         bool,
         Option("--figure", help="Draw the traces, beside the run.", rich_help_panel="Output"),
@@ -79,6 +88,7 @@ def llc(
     names: list[str | None] = [*(data or [None]), *(on or [])]
     place = _place(out, len(names))
     rows: list[Measurement] = []
+    controls: list[dict[str, Any] | None] = []
     loaded = loading.model(model)
     loss = loss_of(loaded, loading.loss)
     for name in names:
@@ -96,12 +106,24 @@ def llc(
         )
         rows.append(row)
         if row.estimate is None:
+            controls.append(None)
             boundary.say(f"{row.status}. What it did: germ show {row.run} --figure")
             continue
         screen.estimate(row.estimate, where(row))
+        controls.append(
+            beside_control(
+                screen, row.estimate, (loaded.model, examples, loss), posterior, sampling
+            )
+            if control
+            else None
+        )
         if figure and row.run is not None:
             screen.say(f"  figure: {draw_trace(row.run)}", "dim")
-    screen.emit({"command": "llc", "model": model, "runs": [row.to_dict() for row in rows]})
+    runs = [
+        row.to_dict() | ({"control": without} if control else {})
+        for row, without in zip(rows, controls, strict=True)
+    ]
+    screen.emit({"command": "llc", "model": model, "runs": runs})
     return boundary.FAILED if any(row.estimate is None for row in rows) else 0
 
 
@@ -150,6 +172,27 @@ def measure_one(
             )
         except germ.SamplingFailed as error:
             return Measurement(model, model, data, f"failed: {error}", run=run)
+
+
+def beside_control(
+    screen: Screen,
+    estimate: LLC,
+    what: tuple[Any, Any, Any],
+    posterior: Posterior,
+    sampling: Sampling,
+) -> dict[str, Any]:
+    """Measure the nβ = 0 control, print it with λ̂/λ̂₀, and say so where λ̂ survives it."""
+    import germ
+    from germ.estimate import control
+
+    module, examples, loss = what
+    local = germ.LocalPosterior.from_model(module, examples, loss=loss, **posterior.settings())
+    without = control.control(local, seed=sampling.seed)
+    share = estimate.value / without.value if without.value else float("nan")
+    screen.say(f"  {without}, λ̂/λ̂₀ = {share:.3g}", "dim")
+    sentence = control.survives(estimate, without)
+    screen.warn([] if sentence is None else [sentence])
+    return {**without.to_dict(), "warning": sentence}
 
 
 def where(row: Measurement) -> str:

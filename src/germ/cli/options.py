@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
@@ -11,6 +12,7 @@ from typer import Option
 if TYPE_CHECKING:
     from germ.data import Data
     from germ.hub import Loaded
+    from germ.recipes import Recipe
     from germ.setup import AnySampler
 
 DATA_FORMS = (
@@ -26,8 +28,19 @@ class SamplerName(StrEnum):
     SGLD = "sgld"
     LM = "lm"
     BAOAB = "baoab"
+    SGHMC = "sghmc"
+    SGNHT = "sgnht"
+    RMSPROP = "rmsprop"
     MALA = "mala"
     HMC = "hmc"
+
+
+class MetricName(StrEnum):
+    """The metrics of samplers chosen by name."""
+
+    IDENTITY = "identity"
+    DIAGONAL = "diagonal"
+    KRONECKER = "kronecker"
 
 
 class GradientName(StrEnum):
@@ -161,10 +174,33 @@ class Sampling:
 
     sampler: Annotated[
         SamplerName,
-        _sampling("--sampler", help="auto measures the curvature and chooses metric and step."),
+        _sampling(
+            "--sampler",
+            help="auto measures the curvature and chooses metric and step. sghmc is baoab; rmsprop "
+            "is biased, to compare with the literature.",
+        ),
     ] = SamplerName.AUTO
+    calibration: Annotated[
+        Path | None,
+        _sampling(
+            "--calibration",
+            help="A file of germ calibrate --save, for --sampler auto: tested at each w*, and used "
+            "where it holds.",
+        ),
+    ] = None
+    metric: Annotated[
+        MetricName,
+        _sampling(
+            "--metric",
+            help="Of a sampler chosen by name: fitted around w* and frozen, or the identity.",
+        ),
+    ] = MetricName.IDENTITY
     step_size: Annotated[
-        float | None, _sampling("--step-size", help="ε of a sampler chosen by name.")
+        float | None,
+        _sampling("--step-size", help="ε of a sampler chosen by name; measured under a --metric."),
+    ] = None
+    friction: Annotated[
+        float | None, _sampling("--friction", help="Γ of baoab and sgnht; 1 by default.")
     ] = None
     leapfrog_steps: Annotated[
         int | None, _sampling("--leapfrog-steps", help="Of --sampler hmc; 10 by default.")
@@ -173,12 +209,29 @@ class Sampling:
         GradientName,
         _sampling("--gradient", help="anchored at w*, which noises less, or plain minibatch."),
     ] = GradientName.ANCHORED
-    chains: Annotated[int, _sampling("--chains", help="Chains; all start at w*.")] = 4
+    chains: Annotated[
+        int | None,
+        _sampling("--chains", help="Chains; all start at w*. By default 4, more where it is free."),
+    ] = None
     draws: Annotated[
         int | None,
         _sampling(
-            "--draws", help="Draws of each chain; by default 1000, or 200 of a sequence model."
+            "--draws",
+            help="Draws of each chain; by default 1000, or 200 of a sequence model, and up to four "
+            "times as many until the precision is reached.",
         ),
+    ] = None
+    precision: Annotated[
+        float | None,
+        _sampling(
+            "--precision",
+            help="Draw until the standard error of λ̂ is at most this share of it; 0.025 by default "
+            "unless --draws are given.",
+        ),
+    ] = None
+    max_draws: Annotated[
+        int | None,
+        _sampling("--max-draws", help="The most draws, whatever the precision; by default 4×."),
     ] = None
     warmup: Annotated[
         int | None,
@@ -192,39 +245,50 @@ class Sampling:
     ] = None
     seed: Annotated[int, _sampling("--seed", help="Of noise and batches.")] = 0
 
-    def make(self) -> str | AnySampler:
-        """The sampler.
+    def make(self) -> str | AnySampler | Recipe:
+        """The sampler, or the recipe that becomes one at its posterior.
 
         Raises:
             GermError: Options that do not go together, or a step size that is missing.
         """
-        from germ import samplers
         from germ.errors import GermError
+        from germ.recipes import Named
 
         name = self.sampler
         if self.leapfrog_steps is not None and name is not SamplerName.HMC:
             raise GermError(f"--leapfrog-steps belongs to --sampler hmc; got --sampler {name}")
+        if self.calibration is not None and name is not SamplerName.AUTO:
+            raise GermError(f"--calibration belongs to --sampler auto; got --sampler {name}")
         if name is SamplerName.AUTO:
-            if self.step_size is None:
+            theirs: dict[str, object] = {"--step-size": self.step_size, "--friction": self.friction}
+            if self.metric is not MetricName.IDENTITY:
+                theirs["--metric"] = self.metric
+            for flag, given in theirs.items():
+                if given is not None:
+                    raise GermError(
+                        f"{flag} belongs to a sampler chosen by name; --sampler auto measures its "
+                        "own: leave one of them out"
+                    )
+            if self.calibration is None:
                 return "auto"
-            raise GermError(
-                "--step-size belongs to a sampler chosen by name; --sampler auto measures its own: "
-                "leave one of them out"
-            )
-        if self.step_size is None:
+            from germ.reuse import Kept, Reused
+
+            return Reused(Kept.load(self.calibration))
+        if self.step_size is None and (
+            self.metric is MetricName.IDENTITY or name is SamplerName.RMSPROP
+        ):
             raise GermError(
                 f"--sampler {name} needs a --step-size, of the order of 1/(nβ·curvature + γ); "
-                "--sampler auto measures it"
+                "--sampler auto measures it, as does a --metric other than identity"
             )
-        if name is SamplerName.HMC:
-            return samplers.HMC(self.step_size, self.leapfrog_steps or 10)
-        kinds = {
-            SamplerName.SGLD: samplers.SGLD,
-            SamplerName.LM: samplers.LeimkuhlerMatthews,
-            SamplerName.BAOAB: samplers.BAOAB,
-            SamplerName.MALA: samplers.MALA,
-        }
-        return kinds[name](self.step_size)
+        recipe = Named(
+            "baoab" if name is SamplerName.SGHMC else name.value,
+            self.step_size,
+            self.metric.value,
+            self.friction,
+            self.leapfrog_steps,
+        )
+        return recipe.sampler() or recipe
 
     def settings(self) -> dict[str, Any]:
         """Arguments of `germ.sample`."""
@@ -233,6 +297,8 @@ class Sampling:
             "draws": self.draws,
             "warmup": self.warmup,
             "thin": self.thin,
+            "precision": "auto" if self.precision is None else self.precision,
+            "max_draws": self.max_draws,
             "batch_size": self.batch_size,
             "gradient": self.gradient.value,
             "seed": self.seed,

@@ -52,11 +52,12 @@ class Screen:
             self.say(f"  ⚠ {warning}", "yellow")
 
     def estimate(self, estimate: LLC, where: str) -> None:
-        """The result in one line, what it is a result of, and its warnings."""
+        """The result in one line, its error budget, what it is a result of, and its warnings."""
         self.say(str(estimate), "bold")
+        self.say(f"  {estimate.budget}", "dim")
         self.say(
             f"  L(w*) {estimate.anchor_loss:.4f} → E[L] {estimate.expected_loss:.4f}, "
-            f"nβ {estimate.nbeta:g}, γ {estimate.localization:g}, "
+            f"{estimate.locality}, "
             f"{estimate.num_coordinates:,} coordinates, {estimate.num_gradients:,} gradients",
             "dim",
         )

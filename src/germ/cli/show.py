@@ -44,6 +44,7 @@ def show(
 
 def _show_run(screen: Screen, path: Path, figure: bool) -> None:
     import germ
+    from germ.estimate.shared_noise import shared_noise
 
     samples = germ.load(path)
     attrs = samples.attrs
@@ -67,6 +68,8 @@ def _show_run(screen: Screen, path: Path, figure: bool) -> None:
             estimate = germ.llc(samples, drop_failed=True)
             found["estimate"] = estimate.to_dict()
             screen.estimate(estimate, f"run: {path}")
+            shared = shared_noise(samples, drop_failed=True).warning
+            screen.warn([] if shared is None else [shared])
             _chains(screen, samples, estimate)
         else:
             screen.say(f"failed: {attrs.get('reason', '')}", "red")
@@ -139,6 +142,7 @@ def _sampler(attrs: dict[str, Any], identity: dict[str, Any]) -> str:
 def _show_folder(screen: Screen, folder: Path) -> None:
     import germ
     from germ.errors import GermError
+    from germ.estimate import comparable
     from germ.store import list_runs
 
     infos = list_runs(folder)
@@ -147,11 +151,14 @@ def _show_folder(screen: Screen, folder: Path) -> None:
     width = max(len(info.path.name) for info in infos)
     screen.say(f"{'run':<{width}}  {'status':<11}  result", "bold")
     rows = []
+    posteriors: dict[str, Any] = {}
     for info in infos:
         row: dict[str, Any] = {"run": str(info.path), "status": info.status, "estimate": None}
         text, style = info.problem, "red" if info.problem else None
         if info.status == "complete":
-            estimate = germ.llc(germ.load(info.path), drop_failed=True)
+            samples = germ.load(info.path)
+            posteriors[info.path.name] = json_format.loads(samples.attrs["identity"])["posterior"]
+            estimate = germ.llc(samples, drop_failed=True)
             row["estimate"], text = estimate.to_dict(), str(estimate)
             style = "yellow" if estimate.warnings else None
         elif info.status == "interrupted":
@@ -159,4 +166,6 @@ def _show_folder(screen: Screen, folder: Path) -> None:
         row["problem"] = info.problem
         rows.append(row)
         screen.say(f"{info.path.name:<{width}}  {info.status:<11}  {text}", style)
-    screen.emit({"command": "show", "folder": str(folder), "runs": rows})
+    differing = comparable.warning(comparable.differences(posteriors))
+    screen.warn([] if differing is None else [differing])
+    screen.emit({"command": "show", "folder": str(folder), "runs": rows, "warning": differing})

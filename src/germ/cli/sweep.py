@@ -15,7 +15,7 @@ from germ.cli.screen import Screen
 if TYPE_CHECKING:
     from germ.cli.progress import Bars
     from germ.measuring import Measurement
-    from germ.sweeping import Listener
+    from germ.sweeping import Listener, Sweep
 
 PATTERN_FORMS = (
     "Checkpoints: a folder of them, a glob, NAME@step{0,512,1000}, or 'bundled@*'. Several may be "
@@ -46,6 +46,14 @@ def sweep(
         ),
     ] = Path("runs/sweep"),
     keeping: Keeping,
+    control: Annotated[
+        bool,
+        Option(
+            "--control",
+            help="Set the nβ = 0 control beside each λ̂: the same γ, no data in the drift.",
+            rich_help_panel="Posterior",
+        ),
+    ] = False,
     printing: Printing,
     loading: Loading,
 ) -> int:
@@ -58,10 +66,12 @@ def sweep(
     [bold]germ sweep 'bundled@*' --data bundled:all --draws 200[/bold]
     """
     screen = Screen(json=printing.json)
-    rows = run_sweep(screen, checkpoints, data, out, loading, posterior, sampling, keeping)
-    paths = finish(screen, rows, out, f"{', '.join(checkpoints)} on {rows[0].data}")
-    screen.emit({"command": "sweep", "rows": [row.to_dict() for row in rows], "files": paths})
-    return boundary.FAILED if any(row.estimate is None for row in rows) else 0
+    found = run_sweep(
+        screen, checkpoints, data, out, loading, posterior, sampling, keeping, control=control
+    )
+    paths = finish(screen, found, out, f"{', '.join(checkpoints)} on {found.rows[0].data}")
+    screen.emit({"command": "sweep", **found.to_dict(), "files": paths})
+    return boundary.FAILED if found.failed else 0
 
 
 def run_sweep(
@@ -73,7 +83,9 @@ def run_sweep(
     posterior: Posterior,
     sampling: Sampling,
     keeping: Keeping,
-) -> tuple[Measurement, ...]:
+    *,
+    control: bool = False,
+) -> Sweep:
     """Go through the checkpoints, printing a line for each as it comes."""
     from germ import sweeping
 
@@ -84,11 +96,13 @@ def run_sweep(
     ):
         found = sweeping.sweep(
             checkpoints, data, loss=loading.loss, sampler=sampler, folder=out,
-            drop_failed=keeping.drop_failed, load=loading.model, load_data=loading.data,
+            drop_failed=keeping.drop_failed, without_data=control,
+            load=loading.model, load_data=loading.data,
             listener=_reporter(screen, bars, out), **posterior.settings(), **sampling.settings(),
             **keeping.settings(),
         )  # fmt: skip
-    return found.rows
+    found.write(out)
+    return found
 
 
 def _reporter(screen: Screen, bars: Bars, out: Path) -> Listener:
@@ -122,15 +136,21 @@ def style_of(row: Measurement) -> str | None:
     return "yellow" if row.estimate.warnings else None
 
 
-def finish(screen: Screen, rows: tuple[Measurement, ...], out: Path, title: str) -> dict[str, Any]:
-    """Warnings, the figure, a line that sums up, and where everything is."""
+def finish(screen: Screen, found: Sweep, out: Path, title: str) -> dict[str, Any]:
+    """Controls, warnings, the figure, a line that sums up, and where everything is."""
     from germ.report import figures
 
+    rows = found.rows
+    for row, without in zip(rows, found.controls, strict=False):
+        if row.estimate is not None and without is not None:
+            share = row.estimate.value / without.value if without.value else float("nan")
+            screen.say(f"{row.step:>10}  {without}, λ̂/λ̂₀ = {share:.3g}", "dim")
     good = [(row.step, row.estimate) for row in rows if row.estimate is not None]
     said = [f"{step}: {warning}" for step, estimate in good for warning in estimate.warnings]
     screen.warn(said[:MAX_WARNINGS])
     if len(said) > MAX_WARNINGS:
         screen.say(f"  ⚠ {len(said) - MAX_WARNINGS} more in {out / 'sweep.csv'}", "yellow")
+    screen.warn(found.warnings)
     paths: dict[str, Any] = {"csv": str(out / "sweep.csv"), "table": str(out / "sweep.json")}
     if good:
         figure = figures.save(figures.trajectory(rows, title), out / "trajectory.png")

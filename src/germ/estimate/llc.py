@@ -9,17 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from germ.diagnostics import MIN_DRAWS, average, drift
-from germ.errors import GermError, Status
-
-MAX_RHAT = 1.05
-"""Vehtari et al. 2021 ask for 1.01 of a posterior summary; a mean is known well before that."""
-
-MIN_ESS = 50.0
-MAX_DRIFT_Z = 3.0
-
-SIGNIFICANT_HEAT = 0.02
-"""Share of λ̂ that heating may make up, judged by |virial − 1|·d/2, before it is named."""
+from germ.diagnostics import average, drift
+from germ.errors import Status
+from germ.estimate.budget import ErrorBudget, error_budget
+from germ.estimate.doubts import doubts
+from germ.estimate.locality import Locality, locality
+from germ.estimate.usable import usable
 
 
 @dataclass(frozen=True)
@@ -28,8 +23,8 @@ class LLC:
 
     Attributes:
         value: λ̂, without unit.
-        standard_error: Its Monte Carlo standard error. It says nothing of bias: read the virial,
-            the drift and the warnings for that.
+        standard_error: Its Monte Carlo standard error alone: it says nothing of bias.
+        budget: What λ̂ is wrong by, cause by cause, the total, and the 90% interval.
         chain_values: λ̂ of each chain that is ok, in the order of `chains`.
         chains: The chains used.
         statuses: Status of every chain, used or not.
@@ -38,11 +33,13 @@ class LLC:
         virial: Mean of (w − w*)·∇U(w)/d: 1 in equilibrium; above, the chain is heated; below, it
             has not spread out yet.
         virial_error: Monte Carlo standard error of the virial.
+        temperature: Mean kinetic temperature, 1 in equilibrium; NaN for samplers without momentum.
         drift: λ̂ of the last half of the draws less λ̂ of the first half.
         drift_z: The drift in units of its standard error.
         expected_loss: E[L_n(w)] = L_n(w*) + λ̂/nβ.
         anchor_loss: L_n(w*).
         loss_difference: ΔL = E[L_n(w)] − L_n(w*), in the loss's unit (nats).
+        locality: How local that is.
         nbeta: nβ.
         localization: γ.
         num_coordinates: d, the coordinates that moved.
@@ -54,6 +51,7 @@ class LLC:
 
     value: float
     standard_error: float
+    budget: ErrorBudget
     chain_values: tuple[float, ...]
     chains: tuple[int, ...]
     statuses: tuple[str, ...]
@@ -61,11 +59,13 @@ class LLC:
     rhat: float
     virial: float
     virial_error: float
+    temperature: float
     drift: float
     drift_z: float
     expected_loss: float
     anchor_loss: float
     loss_difference: float
+    locality: Locality
     nbeta: float
     localization: float
     num_coordinates: int
@@ -79,20 +79,28 @@ class LLC:
         """`"ok"`, or `"suspect"` where a warning was raised."""
         return "suspect" if self.warnings else "ok"
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The stated 90% interval of the local expectation at (nβ, γ), biases included."""
+        return self.budget.interval90
+
     def to_dict(self) -> dict[str, Any]:
         """All fields and the status, for JSON; NaN becomes None."""
-        found = {**asdict(self), "status": self.status}
-        return {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in found.items()
-        }
+        locality = _finite(asdict(self.locality))
+        found = {**asdict(self), "locality": locality, "budget": self.budget.to_dict()}
+        return _finite({**found, "status": self.status})
 
     def __str__(self) -> str:
-        """One line: value, error, and what to judge it by."""
+        """One line: value ± total, the interval, the resolution, and what to judge it by.
+
+        Where there is one bias or more, ± holds it.
+        """
         num = len(self.chains)
         mark = "" if not self.warnings else f" ⚠ {len(self.warnings)}"
+        value, error, low, high = _rounded(self.value, self.budget.total, *self.interval)
         return (
-            f"LLC {_rounded(self.value, self.standard_error)} "
+            f"LLC {value} ± {error} (90%: {low} … {high}) at nβ {self.nbeta:.4g}, "
+            f"γ {self.localization:.4g}, ΔL {self.loss_difference:.3g} "
             f"({num} chain{'s' if num != 1 else ''}, ESS {self.ess:.0f}, R̂ {self.rhat:.2f}, "
             f"virial {self.virial:.3f}){mark}"
         )
@@ -116,41 +124,22 @@ def llc(samples: xr.Dataset, *, drop_failed: bool = False) -> LLC:
         GermError: A chain failed and `drop_failed` is false, none is left, or there are fewer
             than four draws.
     """
+    used = usable(samples, "loss_difference", "virial", drop_failed=drop_failed)
     attrs = samples.attrs
-    if "statuses" not in attrs:
-        raise GermError("expected samples as germ.sample returns them; their attributes are gone")
     # By label, not by place: a selection of chains keeps its own statuses.
     labels = samples["chain"].values.tolist() if "chain" in samples.coords else []
     statuses = {i: name for i, name in enumerate(attrs["statuses"]) if i in labels or not labels}
     chains = tuple(i for i, name in statuses.items() if Status[name].ok)
-    failed = [i for i in statuses if i not in chains]
-    if failed and not (drop_failed and chains):
-        names = ", ".join(f"{i}: {statuses[i]}" for i in failed)
-        raise GermError(
-            f"expected every chain to be ok; got {names}. Sample again with a smaller step"
-            + (", or leave these chains out (drop_failed=True)" if chains else "")
-        )
-    for needed in ("loss_difference", "virial"):
-        if needed not in samples:
-            raise GermError(
-                f"expected samples with a variable {needed!r}, as germ.sample returns them; "
-                f"got {sorted(map(str, samples.data_vars))}"
-            )
-    if samples.sizes["draw"] < MIN_DRAWS:
-        raise GermError(f"expected at least {MIN_DRAWS} draws; got {samples.sizes['draw']}")
-
-    used = samples.sel(chain=list(chains))
-    shared = bool(attrs["shared_batches"])
-    nbeta, d = float(attrs["nbeta"]), int(attrs["num_coordinates"])
+    shared, nbeta = bool(attrs["shared_batches"]), float(attrs["nbeta"])
     differences = nbeta * used["loss_difference"].values
     estimate = average(differences, shared_batches=shared)
     virial = average(used["virial"].values, shared_batches=shared)
     moving = drift(differences, shared_batches=shared)
     loss_difference = float(used["loss_difference"].values.mean())
-    acceptance = float(used["acceptance"].mean()) if "acceptance" in used else math.nan
     found = LLC(
         value=estimate.mean,
         standard_error=estimate.standard_error,
+        budget=error_budget(used, estimate),
         chain_values=tuple(differences.mean(axis=1).tolist()),
         chains=chains,
         statuses=tuple(statuses.values()),
@@ -158,64 +147,55 @@ def llc(samples: xr.Dataset, *, drop_failed: bool = False) -> LLC:
         rhat=estimate.rhat,
         virial=virial.mean,
         virial_error=virial.standard_error,
+        temperature=_mean(used, "temperature"),
         drift=moving.change,
         drift_z=moving.z,
         expected_loss=float(attrs["anchor_loss"]) + loss_difference,
         anchor_loss=float(attrs["anchor_loss"]),
         loss_difference=loss_difference,
+        locality=locality(used),
         nbeta=nbeta,
         localization=float(attrs["localization"]),
-        num_coordinates=d,
+        num_coordinates=int(attrs["num_coordinates"]),
         num_draws=differences.size,
         num_gradients=int(attrs["num_gradients"]),
-        acceptance=acceptance,
+        acceptance=_mean(used, "acceptance"),
         warnings=(),
     )
-    return replace(found, warnings=_warnings(found, failed, int(attrs["num_examples"])))
+    num_examples = int(attrs["num_examples"])
+    said = doubts(
+        found,
+        failed=[i for i in statuses if i not in chains],
+        num_examples=num_examples,
+        unpaired=_looks_unpaired(used, estimate.ess),
+    )
+    return replace(found, warnings=said)
 
 
-def _warnings(found: LLC, failed: list[int], num_examples: int) -> tuple[str, ...]:
-    """Sentences for what makes the number doubtful."""
-    said: list[str] = []
-    if failed:
-        said.append(f"chains {', '.join(map(str, failed))} failed and were left out")
-    if found.rhat > MAX_RHAT:
-        said.append(f"R̂ {found.rhat:.2f} > {MAX_RHAT}: chains disagree; sample longer")
-    if found.ess < MIN_ESS:
-        said.append(f"ESS {found.ess:.0f} < {MIN_ESS:.0f}: too few independent draws; draw more")
-    # In units of λ the temperature error is about |virial − 1|·d/2 (design.md, lesson 4).
-    heat = (found.virial - 1) * found.num_coordinates / 2
-    heat_error = 3 * found.virial_error * found.num_coordinates / 2
-    if abs(heat) > max(heat_error, SIGNIFICANT_HEAT * abs(found.value)):
-        if heat > 0:
-            said.append(
-                f"virial {found.virial:.3f} > 1 (about {heat:+.3g} in λ̂): the chain is heated; use "
-                "a smaller step size or a larger batch"
-            )
-        else:
-            # Much of what is missing lies along directions that the loss does not feel.
-            said.append(
-                f"virial {found.virial:.3f} < 1 (at most {-heat:.3g} missing from λ̂): the chain "
-                "has not spread out yet; warm up longer, or raise the localization"
-            )
-    if abs(found.drift_z) > MAX_DRIFT_Z:
-        said.append(
-            f"λ̂ drifts by {found.drift:+.3g} from the first to the last half of the draws "
-            f"({found.drift_z:+.1f} standard errors): warm up longer"
-        )
-    if found.value < -3 * found.standard_error and found.value < 0:
-        cause = (
-            f"nβ = {found.nbeta:g} exceeds n = {num_examples}, so the posterior finds better fits"
-            if found.nbeta > num_examples
-            else "w* is not a minimum of the loss: the sampler descends"
-        )
-        said.append(f"λ̂ is negative: {cause}")
-    return tuple(said)
+def _mean(used: xr.Dataset, name: str) -> float:
+    return float(used[name].mean()) if name in used else math.nan
 
 
-def _rounded(value: float, error: float) -> str:
-    """`45.9 ± 0.8`: the error to two digits, the value to the same place."""
+def _looks_unpaired(used: xr.Dataset, ess: float) -> bool:
+    """Whether loss differences scatter as freely as the losses of their batches.
+
+    Paired, most of the noise of a batch is gone, and what is left moves as slowly as the chains.
+    """
+    differences, losses = used["loss_difference"].values, used["loss"].values
+    scatter = float(differences.std(axis=1).mean()), float(losses.std(axis=1).mean())
+    return ess > differences.size / 2 and scatter[0] > 0.9 * scatter[1] > 0
+
+
+def _finite(found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in found.items()
+    }
+
+
+def _rounded(value: float, error: float, *others: float) -> list[str]:
+    """`45.9`, `0.8`, …: the error to two digits, the others to the same place."""
     if not (math.isfinite(error) and error > 0):
-        return f"{value:.4g} ± {error:.2g}"
+        return [f"{value:.4g}", f"{error:.2g}", *(f"{other:.4g}" for other in others)]
     places = max(0, 1 - math.floor(math.log10(error)))
-    return f"{np.round(value, places):.{places}f} ± {error:.{places}f}"
+    return [f"{np.round(number, places):.{places}f}" for number in (value, error, *others)]

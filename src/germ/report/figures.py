@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from germ.estimate.llc import LLC
     from germ.measuring import Measurement
 
-BLUE, ORANGE, GREY = "#2b5c8a", "#d1762a", "#8a8a8a"
-"""Of estimates, of those with warnings, and of everything that only explains."""
+BLUE, ORANGE, GREY, GREEN = "#2b5c8a", "#d1762a", "#8a8a8a", "#2f8f4e"
+"""Of estimates, of those with warnings, of everything that only explains, and of the truth."""
 
 CHAIN_COLOURS = ("#2b5c8a", "#d1762a", "#4f9a5b", "#a04f8e", "#8a7a2b", "#3f9aa8")
 
@@ -114,6 +114,72 @@ def trace(samples: xr.Dataset, estimate: LLC | None = None, title: str = "") -> 
     Raises:
         GermError: The samples hold no draws.
     """
+    figure = Figure(figsize=(7, 3.8), layout="constrained")
+    axes = figure.subplots()
+    draw_trace(axes, samples, estimate)
+    axes.set_title(title, loc="left", fontsize=10)
+    return figure
+
+
+def traces(
+    panels: Sequence[tuple[xr.Dataset, LLC | None, str]],
+    truth: float | None = None,
+    *,
+    window: int = 1,
+) -> Figure:
+    """Traces side by side on one scale: what a good one looks like beside others.
+
+    Args:
+        panels: Samples, their estimate or None, and a title each.
+        truth: The exact local expectation, where it is known: a green line.
+        window: Steps that each point of a trace is the mean of: single draws are noisy.
+
+    Raises:
+        GermError: There is nothing to draw.
+    """
+    if not panels:
+        raise GermError("expected at least one run to draw; got none")
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(9, 3.1 * rows), layout="constrained")
+    grid = figure.subplots(rows, 2, squeeze=False, sharey=True).ravel()
+    limits = []
+    for axes, (samples, estimate, title) in zip(grid, panels, strict=False):
+        draw_trace(axes, samples, estimate, legend=False, window=window)
+        limits.append(axes.get_ylim())
+        if truth is not None:
+            axes.axhline(truth, color=GREEN, linewidth=1.6, zorder=4)
+        axes.set_title(title, loc="left", fontsize=9)
+    # Shared, the axis shows the widest, but for runs that leave the page.
+    highs, lows = sorted(high for _, high in limits), sorted(low for low, _ in limits)
+    middle = max(len(panels) // 2, 1)
+    grid[0].set_ylim(min(lows[middle - 1], 0.0), min(highs[-1], 2 * highs[middle]))
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    for number, axes in enumerate(grid):
+        axes.set_ylabel("nβ (L(w) − L(w*))" if number % 2 == 0 else "")
+    return figure
+
+
+def draw_trace(
+    axes: Axes,
+    samples: xr.Dataset,
+    estimate: LLC | None = None,
+    *,
+    legend: bool = True,
+    window: int = 1,
+) -> None:
+    """Draw `trace` into given axes.
+
+    Args:
+        axes: Where.
+        samples: What `germ.sample` or `germ.load` returned.
+        estimate: Draws λ̂ ± its standard error as a band.
+        legend: Whether to name the chains.
+        window: Draws that each point is the mean of.
+
+    Raises:
+        GermError: The samples hold no draws.
+    """
     if "loss_difference" not in samples or not samples.sizes.get("draw"):
         raise GermError("expected samples with draws; the run holds none yet")
     nbeta, thin = float(samples.attrs["nbeta"]), int(samples.attrs["thin"])
@@ -123,14 +189,17 @@ def trace(samples: xr.Dataset, estimate: LLC | None = None, title: str = "") -> 
         warmup = nbeta * np.asarray(samples["warmup_loss_difference"].values, dtype=float)
     num_warmup = warmup.shape[1]
     steps = num_warmup + thin * np.arange(draws.shape[1])
-    figure = Figure(figsize=(7, 3.8), layout="constrained")
-    axes = figure.subplots()
-    for chain, (before, after) in enumerate(zip(warmup, draws, strict=True)):
+    raw = draws
+    before_steps, warmup = _means(np.arange(num_warmup), warmup, window)
+    after_steps, draws = _means(steps, draws, window)
+    for chain, (before, after, every) in enumerate(zip(warmup, draws, raw, strict=True)):
         colour = CHAIN_COLOURS[chain % len(CHAIN_COLOURS)]
-        axes.plot(np.arange(num_warmup), before, color=colour, linewidth=0.6, alpha=0.35)
-        axes.plot(steps, after, color=colour, linewidth=0.6, alpha=0.35)
-        mean = np.cumsum(after) / np.arange(1, len(after) + 1)
-        axes.plot(steps, mean, color=colour, linewidth=1.4, label=f"chain {chain}")
+        thin_line: dict[str, Any] = {"color": colour, "linewidth": 0.6, "alpha": 0.35}
+        axes.plot(before_steps, before, **thin_line)
+        axes.plot(after_steps, after, **thin_line)
+        # The first few of a running mean are as noisy as draws.
+        mean = (np.cumsum(every) / np.arange(1, len(every) + 1))[window - 1 :]
+        axes.plot(steps[window - 1 :], mean, color=colour, linewidth=1.4, label=f"chain {chain}")
     if num_warmup:
         axes.axvspan(0, num_warmup, color="0.93", zorder=0)
         axes.annotate(
@@ -152,11 +221,18 @@ def trace(samples: xr.Dataset, estimate: LLC | None = None, title: str = "") -> 
     axes.set_xlim(0, max(int(steps[-1]), 1))
     axes.set_xlabel("step")
     axes.set_ylabel("nβ (L(w) − L(w*))")
-    if len(draws) <= 8:
+    if legend and len(draws) <= 8:
         axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower right")
     _plain(axes)
-    axes.set_title(title, loc="left", fontsize=10)
-    return figure
+
+
+def _means(x: np.ndarray, series: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places and means of windows of a series (chain, draw); what is left over at the end goes."""
+    if window <= 1:
+        return x, series
+    num = len(x) // window
+    cut = series[:, : num * window].reshape(len(series), num, window)
+    return x[: num * window].reshape(num, window).mean(1), cut.mean(2)
 
 
 def save(figure: Figure, path: str | Path) -> Path:

@@ -28,7 +28,7 @@ def line(row: Measurement, first: Any, width: int = FIRST_WIDTH) -> str:
     cells = [
         f"{found.anchor_loss:.4f}",
         f"{found.expected_loss:.4f}",
-        plus_minus(found.value, found.standard_error),
+        plus_minus(found.value, found.budget.total),
         f"{found.rhat:.3f}",
         f"{found.virial:.3f}",
     ]

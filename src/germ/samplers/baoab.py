@@ -36,7 +36,7 @@ class BAOAB:
 
         v ← v − h·√D∇U(w)                 B: the last half kick and the next, at one place
         w ← w + (h/2)·√D v                A
-        v ← c·v + √(1 − c² − κ̂(1 + c²)/2)·ξ    O
+        v ← c·v + √(1 − c² − κ̂(1 + c)²/4)·ξ    O
         w ← w + (h/2)·√D v                A
 
     Targets exp(−U). On a quadratic the positions have the right variance at every stable step size
@@ -45,14 +45,15 @@ class BAOAB:
     1/(h√(da)) steps where an overdamped chain takes 1/(εda). Cost: one gradient a step; one more
     vector a chain.
 
-    Gradient noise of variance s² on ∇U kicks with a variance κ = εds² and heats: the temperature
-    becomes 1 + (κ/2)(1 + c²)/(1 − c²) (exactly so where da → 0, within 10% of the excess for
-    εda < 1). `cooling` is κ̂, an estimate of κ whose heat is left out of the injected noise.
+    Gradient noise of variance s² on ∇U kicks with a variance κ = εds² and heats: the temperature of
+    the positions becomes 1 + (κ/4)(1 + c)/(1 − c) (exactly so where da → 0, within 10% of the
+    excess for εda < 1). `cooling` is κ̂, an estimate of κ whose heat is left out of the injected
+    noise.
 
     The kinetic temperature T = mean of v² over coordinates, half of it before O and half after, is
     a thermometer: on a quadratic it is 1 at every step size, and with gradient noise it is the
-    temperature of the positions to within κ/15. Unlike the virial it does not wait for flat
-    directions to spread.
+    temperature of the positions to within (κ/4)(1 − c)/(1 + c). Unlike the virial it does not wait
+    for flat directions to spread.
 
     References:
         Leimkuhler & Matthews 2013 (arXiv 1203.5428); stochastic gradients: Chen, Fox & Guestrin
@@ -110,7 +111,7 @@ class BAOAB:
         if self.cooling is None:
             velocity.mul_(c).add_(noise, alpha=math.sqrt(1 - c * c))
         else:
-            room = (1 - c * c) - 0.5 * (1 + c * c) * self.cooling.to(noise)
+            room = (1 - c * c) - 0.25 * (1 + c) ** 2 * self.cooling.to(noise)
             velocity.mul_(c).addcmul_(noise, room.clamp_(min=0).sqrt_())
         after = _mean_square(velocity)
         move = self._sqrt(move.add_(velocity))
