@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from germ import heat, rng
 from germ.curvature import Curvature
-from germ.gradients import AnchorPass, FullPotential, Gradients, anchor_pass
+from germ.gradients import AnchorPass, FullPotential, anchor_pass
 from germ.metric import MetricFit
 from germ.plan import rotation_pays
 from germ.posterior import LocalPosterior
@@ -114,8 +113,8 @@ def calibrate(
     Gradient noise N = mean_i Var((√D ∇Û)_i) would add (εN/4)·(1+c)/(1−c) to the temperature, c
     the velocity kept from step to step. To stay below 5% the batch is made larger, up to
     `max_batch_size`, and so that what is felt of it in λ̂ stays below 5%; then the friction is
-    raised; then the step is made smaller. What is left is
-    taken out of the injected noise, coordinate by coordinate (`BAOAB.cooling`).
+    raised; then the step is made smaller. What is left is taken out of the injected noise,
+    coordinate by coordinate (`BAOAB.cooling`).
 
     Where a batch is all the data, a Metropolis test costs nothing and takes the step-size bias
     away: then the sampler is `GHMC`, at the largest ε of 0.5, 0.25, … that accepts 80% of the steps
@@ -167,10 +166,10 @@ def calibrate(
             break
     largest = max(largest, curvature.largest(preconditioner, NUM_ITERATIONS, tick, place))
     num_examples = posterior.data.num_examples
-    unknown = AnchorPass(torch.zeros(num_examples), torch.zeros_like(place), 0)
-    estimate = "anchored" if anchored else "minibatch"
-    gradients = Gradients(posterior, unknown, batch_size, seed, estimate)
-    noises = heat.noise(gradients, place[None], preconditioner, NUM_NOISE_PAIRS)
+    noises, noise_gradients = heat.noise_at(
+        posterior, place, preconditioner, NUM_NOISE_PAIRS,
+        batch_size=batch_size, seed=seed, anchored=anchored,
+    )  # fmt: skip
     noise = float(noises.double().mean())
     tick(total - done)
 
@@ -207,7 +206,7 @@ def calibrate(
     step_size = max(cooler, least)
     cooling = noises * (step_size * batch_size / chosen) if remaining else None
     sampler: BAOAB | GHMC = BAOAB(step_size, preconditioner, friction, cooling)
-    spent = metric.num_gradients + curvature.num_gradients + gradients.num_gradients
+    spent = metric.num_gradients + curvature.num_gradients + noise_gradients
     if chosen >= num_examples:
         anchor = anchor or anchor_pass(posterior, num_examples, with_grad=False)
         potential = FullPotential(posterior, anchor, num_examples)

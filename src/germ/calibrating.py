@@ -11,13 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from germ import calibrate
-from germ.errors import GermError
-from germ.plan import auto_batch_size, auto_draws, max_batch_size
+from germ.plan import max_batch_size
 from germ.posterior import LocalPosterior
+from germ.preparing import resolve
 from germ.setup import Progress
-
-CHAINS = 4
-"""Chains of a default run."""
 
 SAMPLERS = {
     "BAOAB": "minibatches, or steps that a Metropolis test would refuse; momentum crosses flat "
@@ -87,7 +84,7 @@ class Proposal:
 def propose(
     posterior: LocalPosterior,
     *,
-    chains: int = CHAINS,
+    chains: int | None = None,
     draws: int | None = None,
     warmup: int | None = None,
     thin: int = 1,
@@ -115,45 +112,41 @@ def propose(
     Raises:
         GermError: A setting is out of range.
     """
-    for name, value, least in (("chains", chains, 1), ("thin", thin, 1)):
-        if value < least:
-            raise GermError(f"expected {name} to be a whole number >= {least}; got {value}")
-    num = posterior.data.num_examples
-    given = batch_size
-    batch_size = min(auto_batch_size(posterior) if given is None else given, num)
-    wanted = auto_draws(posterior) if draws is None else draws
-    span = (wanted - 1) * thin + 1
-    before = span // 2 if warmup is None else warmup
+    plan = resolve(
+        posterior, chains=chains, draws=draws, warmup=warmup, thin=thin, batch_size=batch_size,
+        gradient=gradient, seed=seed,
+    )  # fmt: skip
+    chains, batch_size = plan.chains, plan.batch_size
     tell = progress or (lambda stage, done, total: None)
     found = calibrate.calibrate(
         posterior,
         batch_size=batch_size,
         seed=seed,
-        max_batch_size=max_batch_size(posterior, batch_size) if given is None else None,
+        max_batch_size=max_batch_size(posterior, batch_size) if plan.auto_batch else None,
         anchored=gradient == "anchored",
-        num_steps=before + span,
+        num_steps=plan.num_steps,
         on_probe=lambda done, total: tell("calibrate", done, total),
     )
     # In gradients of the chosen batch, which is what the run's are.
     spent = math.ceil(found.num_gradients * batch_size / found.batch_size)
-    full = found.batch_size >= num
+    full = found.batch_size >= posterior.data.num_examples
     a_step = chains if full or gradient != "anchored" else chains + 1
     choices = (
         *_measured(found, batch_size),
         Choice("gradient", *_gradient(gradient, chains, full=full)),
         Choice(
             "warmup",
-            f"{before:,} steps",
+            f"{plan.warmup:,} steps",
             "as given" if warmup is not None else "half as many steps as the draws span",
         ),
         Choice(
             "draws",
-            f"{chains} × {wanted:,}",
+            f"{chains} × {plan.draws:,}",
             "as given" if draws is not None else "where the run's precision asks for more, more",
         ),
         Choice("thin", str(thin), "every draw is kept: to skip draws loses what they know"),
     )
-    run_gradients = a_step * (before + span)
+    run_gradients = a_step * plan.num_steps
     return Proposal(found, choices, spent, run_gradients, posterior.nbeta, posterior.localization)
 
 

@@ -15,7 +15,8 @@ import math
 import torch
 from torch import Tensor
 
-from germ.gradients import Gradients
+from germ.gradients import AnchorPass, Gradients
+from germ.posterior import LocalPosterior
 from germ.samplers import Diagonal, Kronecker
 from germ.types import Positions, Preconditioner
 
@@ -57,6 +58,27 @@ def noise(
     return total / num_pairs
 
 
+def noise_at(
+    posterior: LocalPosterior,
+    place: Tensor,
+    preconditioner: Preconditioner,
+    num_pairs: int,
+    *,
+    batch_size: int,
+    seed: int,
+    anchored: bool,
+) -> tuple[Tensor, int]:
+    """`noise` at a place (d,) for a run that has not begun, and the gradients it took.
+
+    The difference of two batches does not depend on what is known of the data at w*, which
+    therefore need not be known.
+    """
+    unknown = AnchorPass(torch.zeros(posterior.data.num_examples), torch.zeros_like(place), 0)
+    estimate = "anchored" if anchored else "minibatch"
+    gradients = Gradients(posterior, unknown, batch_size, seed, estimate)
+    return noise(gradients, place[None], preconditioner, num_pairs), gradients.num_gradients
+
+
 def response(
     step_size: float,
     friction: float,
@@ -81,8 +103,7 @@ def response(
     if isinstance(metric, Diagonal):
         scale = metric.scale
     elif isinstance(metric, Kronecker):
-        sizes = [rotation.shape[0] * rotation.shape[1] for rotation in metric.rotations]
-        scale = torch.cat([part.mean().expand_as(part) for part in metric.scale.split(sizes)])
+        scale = metric.block_means(metric.scale)
     else:
         scale = torch.zeros_like(noise)
     felt = (1 - localization * scale.to(noise)).clamp(min=0)

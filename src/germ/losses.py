@@ -58,9 +58,7 @@ def causal_lm(model: Callable[..., Any], batch: Batch) -> Float[Tensor, "example
             "or choose another loss"
         )
     tokens = batch["input_ids"]
-    logits = _outputs(
-        model(**_token_arguments(model, tokens)) if _by_name(model) else model(tokens)
-    )
+    logits = _logits(model, tokens)
     if logits.ndim != 3 or logits.shape[:2] != tokens.shape:
         raise GermError(
             f"the causal_lm loss expected logits of shape {(*tokens.shape, 'vocabulary')}, "
@@ -86,8 +84,7 @@ class Supervised:
     def __call__(self, model: Callable[..., Any], batch: Batch) -> Losses:
         """Losses of the batch, of shape (examples,) or (examples, tokens)."""
         inputs, targets = split(batch)
-        outputs = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
-        outputs = _full(_outputs(outputs))
+        outputs = _full(_predictions(model, inputs))
         if isinstance(self.criterion, str):
             return CRITERIA[self.criterion](outputs, targets)
         options = {"reduction": "none"} if "reduction" in _parameters(self.criterion) else {}
@@ -315,16 +312,21 @@ def uniform_loss(loss: LossFn, model: Callable[..., Any], batch: Batch) -> float
         log(classes) of `causal_lm` and of cross-entropy; NaN for any other loss.
     """
     if loss is causal_lm:
-        tokens = batch["input_ids"]
-        given = model(**_token_arguments(model, tokens)) if _by_name(model) else model(tokens)
+        outputs = _logits(model, batch["input_ids"])
     elif isinstance(loss, Supervised) and loss.criterion == "cross_entropy":
-        inputs, _ = split(batch)
-        given = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+        outputs = _predictions(model, split(batch)[0])
     else:
         return math.nan
-    outputs = _outputs(given)
     # Classes are the second dimension, or the last of language models.
     return math.log(outputs.shape[-1 if loss is causal_lm or outputs.ndim < 3 else 1])
+
+
+def _logits(model: Callable[..., Any], tokens: Tensor) -> Tensor:
+    return _outputs(model(**_token_arguments(model, tokens)) if _by_name(model) else model(tokens))
+
+
+def _predictions(model: Callable[..., Any], inputs: Any) -> Tensor:
+    return _outputs(model(**inputs) if isinstance(inputs, Mapping) else model(inputs))
 
 
 def _outputs(outputs: Any) -> Tensor:

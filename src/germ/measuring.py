@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from germ import fingerprint
 from germ.errors import GermError, SamplingFailed, Status
 from germ.estimate.llc import LLC, llc
@@ -98,11 +100,7 @@ def measure(
         throw=False,
         **settings,
     )
-    statuses = [Status[name] for name in samples.attrs["statuses"]]
-    ok = [status.ok for status in statuses]
-    if not any(ok) or not (all(ok) or drop_failed):
-        raise SamplingFailed(statuses, samples)
-    estimate = llc(samples, drop_failed=drop_failed)
+    estimate = estimated(samples, drop_failed=drop_failed)
     return Measurement(
         step=model if step is None else step,
         model=model,
@@ -113,6 +111,23 @@ def measure(
         stored=stored,
         seconds=float(samples.attrs["seconds"]),
     )
+
+
+def estimated(samples: xr.Dataset, *, drop_failed: bool) -> LLC:
+    """The LLC of a run whose chains may have failed.
+
+    Args:
+        samples: As of `germ.sample`.
+        drop_failed: Leave out chains that failed, and say so, instead of raising.
+
+    Raises:
+        SamplingFailed: A chain failed and `drop_failed` is false, or all did.
+    """
+    statuses = [Status[name] for name in samples.attrs["statuses"]]
+    ok = [status.ok for status in statuses]
+    if not any(ok) or not (all(ok) or drop_failed):
+        raise SamplingFailed(statuses, samples)
+    return llc(samples, drop_failed=drop_failed)
 
 
 def run_path(

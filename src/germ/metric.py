@@ -130,27 +130,34 @@ class MetricFit:
         self.num_gradients += 2
         return losses_and_grad(self.posterior, position, batch)[1] - at_anchor
 
+    def _moved(self, scale: Tensor, index: int) -> Tensor:
+        """D^½ξ."""
+        return scale * self._noise(index)
+
+    def _seen(self, half: Tensor) -> Tensor:
+        """Half the difference of two gradients of U, in the basis in which D is diagonal."""
+        return half
+
     def _pair(self, scale: Tensor, index: int) -> Tensor:
-        posterior, noise = self.posterior, self._noise(index)
-        batch = self._batch(index)
-        ahead = losses_and_grad(posterior, (posterior.anchor + scale * noise)[None], batch)[1][0]
-        behind = losses_and_grad(posterior, (posterior.anchor - scale * noise)[None], batch)[1][0]
+        """Squares of (∇U(w* + D^½ξ) − ∇U(w* − D^½ξ))/2, (d,)."""
+        posterior, moved, batch = self.posterior, self._moved(scale, index), self._batch(index)
+        ahead = losses_and_grad(posterior, (posterior.anchor + moved)[None], batch)[1][0]
+        behind = losses_and_grad(posterior, (posterior.anchor - moved)[None], batch)[1][0]
         self.num_gradients += 2
-        half = posterior.nbeta * (ahead - behind) / 2 + posterior.localization * scale * noise
-        return half.square()
+        half = posterior.nbeta * (ahead - behind) / 2 + posterior.localization * moved
+        return self._seen(half).square()
 
     def _energy(self, scale: Tensor, index: int) -> float:
         """Mean of U(w* ± D^½ξ) − U(w*), over the pair, on one batch."""
-        posterior, noise = self.posterior, self._noise(index)
-        batch = self._batch(index)
+        posterior, moved, batch = self.posterior, self._moved(scale, index), self._batch(index)
         with torch.no_grad():
             base = posterior.example_losses(posterior.anchor, batch)
             found = 0.0
-            for sign in (1, -1):
-                losses = posterior.example_losses(posterior.anchor + sign * scale * noise, batch)
+            for way in (moved, -moved):
+                losses = posterior.example_losses(posterior.anchor + way, batch)
                 found += 0.5 * posterior.nbeta * float((losses - base).double().mean())
         self.num_gradients += 1  # three forward passes
-        return found + 0.5 * posterior.localization * float((scale * noise).square().sum())
+        return found + 0.5 * posterior.localization * float(moved.square().sum())
 
     def _isotropic(self) -> float:
         """The curvature a of an isotropic Gaussian whose energy is about d/2."""

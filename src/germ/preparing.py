@@ -63,7 +63,7 @@ def resolve(
         seed=seed,
         auto_batch=auto_batch,
         precision=precision,
-        max_draws=max(max_draws, draws),
+        max_draws=max_draws,
     )
 
 
@@ -84,16 +84,17 @@ def open_sink(
     Raises:
         GermError: A setting has no identity, or another run is stored there.
     """
+    told = sampler_identity(sampler)  # Refuses what is no sampler, stored or not.
+    if store is None:
+        return MemorySink()
     identity = {
         "posterior": posterior.identity(),
-        "sampler": sampler_identity(sampler),
+        "sampler": told,
         "plan": plan.identity(),
         "observables": observables_identity(posterior, observables),
     }
     if first_chain:
         identity["first_chain"] = first_chain
-    if store is None:
-        return MemorySink()
     opened = partial(
         Run.open,
         store,

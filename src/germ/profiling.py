@@ -11,13 +11,12 @@ from typing import Any
 import torch
 import xarray as xr
 
-from germ.errors import GermError, SamplingFailed, Status
-from germ.estimate.llc import llc
+from germ.errors import GermError, SamplingFailed
 from germ.estimate.profile import Profile, Rung, assemble
 from germ.estimate.thermodynamic import FreeEnergy, free_energy
 from germ.laddering import first_chain, ladder
 from germ.losses import causal_lm
-from germ.measuring import is_over, run_path
+from germ.measuring import estimated, is_over, run_path
 from germ.posterior import LocalPosterior
 from germ.preparing import resolve
 from germ.setup import AnySampler
@@ -217,11 +216,10 @@ def _measure(
 
 def _estimated(rung: Rung, samples: xr.Dataset, *, drop_failed: bool) -> Rung:
     """The rung with its estimate, or with why there is none."""
-    statuses = [Status[name] for name in samples.attrs["statuses"]]
-    ok = [status.ok for status in statuses]
-    if not any(ok) or not (all(ok) or drop_failed):
-        return replace(rung, status=f"failed: {SamplingFailed(statuses, samples)}")
-    estimate = llc(samples, drop_failed=drop_failed)
+    try:
+        estimate = estimated(samples, drop_failed=drop_failed)
+    except SamplingFailed as error:
+        return replace(rung, status=f"failed: {error}")
     return replace(rung, status=estimate.status, estimate=estimate)
 
 

@@ -26,7 +26,6 @@ from torch import Tensor
 from germ import calibrate, fingerprint, heat
 from germ.curvature import Curvature
 from germ.errors import GermError
-from germ.gradients import AnchorPass, Gradients
 from germ.plan import max_batch_size
 from germ.posterior import LocalPosterior
 from germ.recipes import Resolved
@@ -314,12 +313,11 @@ def _test(
     said = f"tested at this w*: curvature ×{misfit**0.5:.2g}, ε·λmax {bend:.2g}"
     if full:
         return said, replace(kept.sampler, preconditioner=metric), spent
-    unknown = AnchorPass(torch.zeros(num_examples), torch.zeros_like(place), 0)
-    estimate = "anchored" if anchored else "minibatch"
-    gradients = Gradients(posterior, unknown, size, seed, estimate)
-    noises = heat.noise(gradients, place[None], metric, NUM_NOISE_PAIRS)
+    noises, noise_gradients = heat.noise_at(
+        posterior, place, metric, NUM_NOISE_PAIRS, batch_size=size, seed=seed, anchored=anchored
+    )
     hot = heat.excess(step, kept.sampler.friction, float(noises.double().mean()))
-    spent += gradients.num_gradients
+    spent += noise_gradients
     if hot > SLACK * calibrate.HEAT:
         return f"gradient noise would add {hot:.0%} to the temperature here", None, spent
     sampler = replace(kept.sampler, preconditioner=metric, cooling=step * noises)

@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from germ.gradients import losses_and_grad
 from germ.metric import MetricFit
 from germ.restriction import Coordinates
 from germ.samplers.kronecker import Kronecker, Rotation
@@ -66,7 +65,7 @@ class RotatedFit(MetricFit):
 
     damping: float = DAMPING
     _basis: Kronecker | None = None
-    _seen: list[tuple[Tensor | None, Tensor | None]] = field(default_factory=list)
+    _products: list[tuple[Tensor | None, Tensor | None]] = field(default_factory=list)
 
     def kronecker(
         self, num_rounds: int, num_pairs: int, on_pair: Callable[[], None] | None = None
@@ -74,46 +73,29 @@ class RotatedFit(MetricFit):
         """The metric; arguments as of `germ.metric.MetricFit.fit`."""
         blocks = matrices(self.posterior.coordinates)
         ones = torch.ones_like(self.posterior.anchor)
-        self._basis, self._seen = Kronecker(blocks, ones), [self._empty(b) for b in blocks]
+        self._basis, self._products = Kronecker(blocks, ones), [self._empty(b) for b in blocks]
         turning = min(NUM_BASIS_ROUNDS, num_rounds - 1)
         super().fit(turning, num_pairs, on_pair)
-        rotations = [self._rotation(b, s) for b, s in zip(blocks, self._seen, strict=True)]
-        self._basis, self._seen = Kronecker(rotations, ones), []
+        rotations = [self._rotation(b, s) for b, s in zip(blocks, self._products, strict=True)]
+        self._basis, self._products = Kronecker(rotations, ones), []
         curvature = super().fit(num_rounds - turning, num_pairs, on_pair)
         return Kronecker(rotations, 1 / self._damped(curvature))
 
-    def _move(self, scale: Tensor, index: int) -> Tensor:
-        moved = scale * self._noise(index)
+    def _moved(self, scale: Tensor, index: int) -> Tensor:
+        moved = super()._moved(scale, index)
         return moved if self._basis is None else self._basis.back(moved)
 
-    def _pair(self, scale: Tensor, index: int) -> Tensor:
-        posterior, moved, batch = self.posterior, self._move(scale, index), self._batch(index)
-        ahead = losses_and_grad(posterior, (posterior.anchor + moved)[None], batch)[1][0]
-        behind = losses_and_grad(posterior, (posterior.anchor - moved)[None], batch)[1][0]
-        self.num_gradients += 2
-        half = posterior.nbeta * (ahead - behind) / 2 + posterior.localization * moved
+    def _seen(self, half: Tensor) -> Tensor:
         assert self._basis is not None
-        if self._seen:
+        if self._products:
             self._look(half)
-        return self._basis.into(half).square()
-
-    def _energy(self, scale: Tensor, index: int) -> float:
-        posterior, moved, batch = self.posterior, self._move(scale, index), self._batch(index)
-        with torch.no_grad():
-            base = posterior.example_losses(posterior.anchor, batch)
-            rises = [
-                (posterior.example_losses(posterior.anchor + way, batch) - base).double().mean()
-                for way in (moved, -moved)
-            ]
-        self.num_gradients += 1  # three forward passes
-        rise = 0.5 * posterior.nbeta * float(sum(rises))
-        return rise + 0.5 * posterior.localization * float(moved.square().sum())
+        return self._basis.into(half)
 
     def _look(self, half: Tensor) -> None:
         assert self._basis is not None
-        sizes = [m * n for (m, n), _, _ in self._basis.rotations]
+        parts = half.split(self._basis.sizes)
         for rotation, part, (left, right) in zip(
-            self._basis.rotations, half.split(sizes), self._seen, strict=True
+            self._basis.rotations, parts, self._products, strict=True
         ):
             y = part.view(rotation.shape).double()
             if left is not None:
@@ -128,20 +110,19 @@ class RotatedFit(MetricFit):
         """
         blocks = matrices(self.posterior.coordinates)
         rotations = metric.rotations if isinstance(metric, Kronecker) else blocks
-        self._basis, self._seen = Kronecker(rotations, torch.ones_like(metric.scale)), []
+        self._basis, self._products = Kronecker(rotations, torch.ones_like(metric.scale)), []
         squares = [self._pair(metric.root, -pair - 500) for pair in range(num_pairs)]
         return float((metric.scale * torch.stack(squares).mean(0)).double().mean())
 
     def _damped(self, curvature: Tensor) -> Tensor:
         assert self._basis is not None
-        rotations = self._basis.rotations
-        parts = curvature.split([m * n for (m, n), _, _ in rotations])
+        parts = curvature.split(self._basis.sizes)
         return torch.cat(
             [
-                part if left is None and right is None else part.clamp(min=self.damping * mean)
-                for part, (_, left, right), mean in zip(
-                    parts, rotations, [float(part.mean()) for part in parts], strict=True
-                )
+                part
+                if left is None and right is None
+                else part.clamp(min=self.damping * float(part.mean()))
+                for part, (_, left, right) in zip(parts, self._basis.rotations, strict=True)
             ]
         )
 

@@ -32,7 +32,9 @@ class Run:
     gradient: Annotated[
         GradientName, Option("--gradient", help="anchored or minibatch.", rich_help_panel=RUN)
     ] = GradientName.ANCHORED
-    chains: Annotated[int, Option("--chains", help="Chains.", rich_help_panel=RUN)] = 4
+    chains: Annotated[
+        int | None, Option("--chains", help="Chains; by default as a run has.", rich_help_panel=RUN)
+    ] = None
     draws: Annotated[
         int | None, Option("--draws", help="Draws of each chain.", rich_help_panel=RUN)
     ] = None

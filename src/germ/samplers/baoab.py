@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from germ.errors import GermError
-from germ.samplers.sgld import check_step_size
+from germ.samplers.sgld import check_friction, check_step_size
 from germ.types import PerChain, Positions, Preconditioner
 
 
@@ -84,8 +84,7 @@ class BAOAB:
                 negative or not finite.
         """
         check_step_size(self.step_size)
-        if not 0 < self.friction < math.inf:
-            raise GermError(f"expected friction > 0 and finite; got {self.friction}")
+        check_friction(self.friction)
         if self.cooling is not None and not bool(
             ((self.cooling >= 0) & self.cooling.isfinite()).all()
         ):

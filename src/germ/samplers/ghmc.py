@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
 
 from germ.errors import GermError
-from germ.samplers.sgld import check_step_size
+from germ.samplers.hmc import acceptance
+from germ.samplers.sgld import check_friction, check_step_size
 from germ.types import PerChain, Positions, Potential, Preconditioner, UniformPairs
 
 SMALL_STEPS, SMALL = 0.25, 0.125
@@ -73,8 +73,7 @@ class GHMC:
                 outside [0, 1).
         """
         check_step_size(self.step_size)
-        if not 0 < self.friction < math.inf:
-            raise GermError(f"expected friction > 0 and finite; got {self.friction}")
+        check_friction(self.friction)
         if not 0 <= self.jitter < 1:
             raise GermError(f"expected 0 <= jitter < 1; got {self.jitter}")
 
@@ -113,9 +112,7 @@ class GHMC:
         position = state.position + length * self._sqrt(velocity)
         value, grad = potential(position)
         velocity = velocity - 0.5 * length * self._sqrt(grad)
-        before = state.potential + 0.5 * start.double().square().sum(1)
-        after = value + 0.5 * velocity.double().square().sum(1)
-        probability = torch.nan_to_num((before - after).clamp(max=0).exp(), nan=0.0)
+        probability = acceptance(state.potential, start, value, velocity)
         accept = uniform[1].double() < probability
         here = accept[:, None]
         return GHMCState(

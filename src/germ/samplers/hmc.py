@@ -98,9 +98,7 @@ class HMC:
             value, grad = potential(position)
             last = step == self.num_leapfrog_steps - 1
             velocity = velocity - (0.5 if last else 1.0) * length * self._sqrt(grad)
-        before = state.potential + 0.5 * noise.double().square().sum(1)
-        after = value + 0.5 * velocity.double().square().sum(1)
-        probability = torch.nan_to_num((before - after).clamp(max=0).exp(), nan=0.0)
+        probability = acceptance(state.potential, noise, value, velocity)
         accept = uniform[1].double() < probability
         keep = accept[:, None]
         return HMCState(
@@ -112,6 +110,20 @@ class HMC:
 
     def _sqrt(self, vector: Positions) -> Positions:
         return vector if self.preconditioner is None else self.preconditioner.sqrt(vector)
+
+
+def acceptance(before: PerChain, start: Positions, after: PerChain, end: Positions) -> PerChain:
+    """min(1, exp(H − H')), H = U + ½‖v‖², (chains,); 0 where H' is not a number.
+
+    Args:
+        before: U where the move begins, (chains,).
+        start: The velocity there, in the metric's unit.
+        after: U where it ends.
+        end: The velocity there.
+    """
+    begun = before + 0.5 * start.double().square().sum(1)
+    ended = after + 0.5 * end.double().square().sum(1)
+    return torch.nan_to_num((begun - ended).clamp(max=0).exp(), nan=0.0)
 
 
 def MALA(step_size: float, preconditioner: Preconditioner | None = None) -> HMC:

@@ -62,7 +62,7 @@ class Kronecker:
         Raises:
             GermError: Sizes do not fit, or an entry of the scale is not positive and finite.
         """
-        num = sum(rows * columns for (rows, columns), _, _ in self.rotations)
+        num = sum(self.sizes)
         if tuple(self.scale.shape) != (num,):
             raise GermError(
                 f"expected a preconditioner whose scale has shape ({num},), as its rotations; "
@@ -77,6 +77,15 @@ class Kronecker:
                         f"expected a preconditioner with a rotation of shape ({size}, {size}); "
                         f"got {tuple(side.shape)}"
                     )
+
+    @property
+    def sizes(self) -> list[int]:
+        """Coordinates of each block."""
+        return [rows * columns for (rows, columns), _, _ in self.rotations]
+
+    def block_means(self, vector: Tensor) -> Tensor:
+        """The mean of each block of coordinates (d,) in place of its coordinates."""
+        return torch.cat([part.mean().expand_as(part) for part in vector.split(self.sizes)])
 
     @cached_property
     def root(self) -> Tensor:
@@ -113,9 +122,8 @@ class Kronecker:
                 f"expected a preconditioner for {vector.shape[-1]} coordinates; "
                 f"this one has {len(self.scale)}"
             )
-        sizes = [rotation.shape[0] * rotation.shape[1] for rotation in self.rotations]
         parts = [
             turn(rotation, part.unflatten(-1, rotation.shape)).flatten(-2)
-            for rotation, part in zip(self.rotations, vector.split(sizes, -1), strict=True)
+            for rotation, part in zip(self.rotations, vector.split(self.sizes, -1), strict=True)
         ]
         return torch.cat(parts, -1)

@@ -20,6 +20,16 @@ def check_step_size(step_size: float) -> None:
         raise GermError(f"expected step_size > 0 and finite; got {step_size}")
 
 
+def check_friction(friction: float) -> None:
+    """Refuse a friction that is not a positive number.
+
+    Raises:
+        GermError: It is not.
+    """
+    if not 0 < friction < float("inf"):
+        raise GermError(f"expected friction > 0 and finite; got {friction}")
+
+
 class SGLDState(NamedTuple):
     """Where the chains stand.
 

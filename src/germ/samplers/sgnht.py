@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from germ.errors import GermError
-from germ.samplers.sgld import check_step_size
+from germ.samplers.sgld import check_friction, check_step_size
 from germ.types import PerChain, Positions, Preconditioner
 
 
@@ -78,9 +78,9 @@ class SGNHT:
             GermError: A setting is not a positive number.
         """
         check_step_size(self.step_size)
-        for name, value in (("friction", self.friction), ("thermal_mass", self.thermal_mass)):
-            if not 0 < value < math.inf:
-                raise GermError(f"expected {name} > 0 and finite; got {value}")
+        check_friction(self.friction)
+        if not 0 < self.thermal_mass < math.inf:
+            raise GermError(f"expected thermal_mass > 0 and finite; got {self.thermal_mass}")
 
     def init(self, position: Positions) -> SGNHTState:
         """Chains at `position` (chains, d), at rest, braked by Γ."""
