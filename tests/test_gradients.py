@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.support import Net, net_data, net_posterior
+from tests.support import Net, Quadratic, net_data, net_posterior
 from torch import Tensor
 
 from germ import rng
@@ -115,11 +115,12 @@ def test_chains_together_and_alone(posterior, estimate, shared):
         posterior, anchor_pass(posterior, 4, with_grad=True), 3, 0, estimate, shared
     )
     positions = away(posterior, 5)
-    together = gradients.at(positions, gradients.draw(8, range(5)))
+    together = gradients.at(positions, gradients.draw(8, range(5)), with_halves=True)
     for chain in range(5):
         drawn = gradients.draw(8, range(chain, chain + 1))
-        alone = gradients.at(positions[chain : chain + 1], drawn)
+        alone = gradients.at(positions[chain : chain + 1], drawn, with_halves=True)
         for one, many in zip(alone, together, strict=True):
+            assert one is not None and many is not None
             torch.testing.assert_close(one[0], many[chain], rtol=1e-10, atol=1e-12)
     losses = gradients.at(posterior.anchor.expand(5, -1), gradients.draw(8, range(5))).loss
     assert (losses.max() - losses.min() < 1e-12) == shared
@@ -230,3 +231,40 @@ def test_gradients_leave_no_trace_in_the_model(posterior):
     assert all(p.grad is None for p in posterior.model.parameters())
     expected = torch.cat([p.detach().reshape(-1) for p in Net(torch.float64).parameters()])
     assert np.array_equal(posterior.anchor.numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize("gradient", ["anchored", "minibatch"])
+@pytest.mark.parametrize("own", [False, True])
+def test_products_of_the_halves_have_none_of_the_noise_of_a_batch(gradient, own):
+    """At a place: E[a·b] = ΔL², while E[φ̂²] is larger by the variance of φ̂. Batches of 7 of 50."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(50, 2, dtype=torch.float64, generator=generator)
+
+    def loss(model, batch):
+        w = model.weight
+        # Of an example: a slope at w* and a curvature, so that no control variate takes all.
+        return 0.5 * (batch @ w).square() + batch.sum(1) * w[0]
+
+    model = Quadratic((1.0, 1.0), dtype=torch.float64)
+    posterior = LocalPosterior.from_model(model, x, loss=loss, nbeta=1.0, localization=1.0)
+    anchor = anchor_pass(posterior, 50, with_grad=True)
+    gradients = Gradients(posterior, anchor, 7, 0, gradient, shared=not own)
+    places = torch.tensor([[0.7, -0.4], [-0.5, 0.2]], dtype=torch.float64)
+    seen, whole = [], []
+    for step in range(500):
+        drawn = gradients.draw(step, range(2))
+        found = gradients.at(places, drawn, with_halves=True)
+        seen.append(found.halves)
+        whole.append(found.difference)
+    halves, difference = torch.stack(seen), torch.stack(whole)
+    exact = Gradients(posterior, anchor, 50, 0, gradient)
+    truth = exact.at(places, exact.draw(0), with_halves=True)
+    torch.testing.assert_close(truth.halves, truth.difference[:, None].expand(-1, 2))
+    # 3 of 7 examples make the first half, 4 the second; together they are the batch.
+    torch.testing.assert_close((3 * halves[..., 0] + 4 * halves[..., 1]) / 7, difference)
+    product = halves.prod(-1)
+    error = product.std(0) / 500**0.5
+    squared = truth.difference.square()
+    assert ((product.mean(0) - squared).abs() < 4 * error).all()
+    assert (difference.square().mean(0) - squared > 3 * error).all()
+    assert gradients.at(places, gradients.draw(0, range(2))).halves is None

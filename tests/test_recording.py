@@ -18,7 +18,7 @@ from tests.support import (
 from torch import Tensor
 
 import germ
-from germ.accumulate import Moments
+from germ.accumulate import Covariance, Moments
 from germ.errors import GermError, SamplingFailed, Status
 from germ.samplers import MALA, SGLD
 
@@ -214,3 +214,58 @@ def test_an_error_in_an_observable_is_the_users_to_see():
 
     with pytest.raises(ZeroDivisionError, match="mine"):
         run(plain(), SGLD(0.05), observables={"broken": broken})
+
+
+class Said:
+    """What the batch said at a draw, and where the chain stood."""
+
+    def at(self, posterior: Any, position: Tensor, draw: Any) -> Tensor:
+        told = [draw["loss"], draw["loss_difference"], *draw["halves"]]
+        return torch.cat([torch.stack(told), position.double()])
+
+
+class Both(Said):
+    """As a pair, to be folded."""
+
+    def at(self, posterior: Any, position: Tensor, draw: Any) -> Any:
+        value = super().at(posterior, position, draw)
+        return value[1:2], value[4:]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "together"), [(SGLD(1e-3), 1), (SGLD(1e-3), 2), (MALA(1e-3), 4)]
+)
+def test_an_observable_sees_what_the_batch_says_at_the_same_weights(sampler, together):
+    posterior = net_posterior()
+    watching = {"said": Said(), "w": flat_weights, "fold": (Both(), Covariance())}
+    settings = {"batch_size": 10, "thin": 2, "chains_per_call": together, "draws": 15, "warmup": 5}
+    samples = run(posterior, sampler, **settings, observables=watching)
+    plain = run(posterior, sampler, **settings)
+    said = samples["said"].values
+    # Watching changes nothing that is not asked for.
+    for name in ("loss", "loss_difference", "virial", "distance"):
+        np.testing.assert_array_equal(samples[name].values, plain[name].values)
+    np.testing.assert_array_equal(said[..., 0], samples["loss"].values)
+    np.testing.assert_array_equal(said[..., 1], samples["loss_difference"].values)
+    np.testing.assert_allclose(said[..., 2:4].mean(-1), said[..., 1], rtol=1e-3, atol=1e-9)
+    np.testing.assert_allclose(said[..., 4:], samples["w"].values, rtol=1e-6)
+    halves_differ = (said[..., 2] != said[..., 3]).any()
+    assert halves_differ == isinstance(sampler, SGLD)  # MALA sees all the data
+    for chain in range(CHAINS):
+        x, w = said[chain, :, 1], said[chain, :, 4:]
+        expected = [np.cov(x, w[:, i])[0, 1] for i in range(w.shape[1])]
+        found = samples["fold_covariance"].values[chain, 0]
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-15)
+
+
+def test_a_chain_sees_the_same_whatever_the_number_of_chains():
+    posterior = net_posterior()
+    settings = {
+        "batch_size": 10,
+        "observables": {"said": Said()},
+        "chains_per_call": 1,
+        "draws": 10,
+    }
+    few = run(posterior, SGLD(1e-3), **{**settings, "chains": 2})
+    many = run(posterior, SGLD(1e-3), **settings)
+    np.testing.assert_array_equal(few["said"].values, many["said"].values[:2])

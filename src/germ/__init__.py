@@ -17,16 +17,22 @@ if TYPE_CHECKING:
     from germ.estimate.control import Control, control
     from germ.estimate.crossover import crossover
     from germ.estimate.llc import LLC, llc
+    from germ.estimate.patterning import Pattern, pattern
     from germ.estimate.profile import Profile
     from germ.estimate.restatement import Restatement, restatement
     from germ.estimate.thermodynamic import FreeEnergy, free_energy
     from germ.estimate.two_temperatures import TwoTemperatures, two_temperatures
     from germ.estimate.waic import WAIC, waic, waic_observables
     from germ.estimate.wbic import WBIC, wbic
+    from germ.influence_result import Influence
+    from germ.influencing import influence
     from germ.laddering import ladder
     from germ.measuring import Measurement, measure
     from germ.posterior import LocalPosterior
     from germ.profiling import profile
+    from germ.refining import Refined, refine
+    from germ.responding import susceptibility
+    from germ.responses import Susceptibility
     from germ.sampling import sample
     from germ.store import load
     from germ.sweeping import Sweep, sweep
@@ -39,24 +45,32 @@ __all__ = [
     "ErrorBudget",
     "FreeEnergy",
     "GermError",
+    "Influence",
     "LocalPosterior",
     "Measurement",
+    "Pattern",
     "Profile",
+    "Refined",
     "Restatement",
     "SamplingFailed",
     "Status",
+    "Susceptibility",
     "Sweep",
     "TwoTemperatures",
     "control",
     "crossover",
     "free_energy",
+    "influence",
     "ladder",
     "llc",
     "load",
     "measure",
+    "pattern",
     "profile",
+    "refine",
     "restatement",
     "sample",
+    "susceptibility",
     "sweep",
     "two_temperatures",
     "waic",
@@ -70,23 +84,29 @@ _HOMES = {
     "estimate.control": ("Control", "control"),
     "estimate.crossover": ("crossover",),
     "estimate.llc": ("LLC", "llc"),
+    "estimate.patterning": ("Pattern", "pattern"),
     "estimate.profile": ("Profile",),
     "estimate.restatement": ("Restatement", "restatement"),
     "estimate.thermodynamic": ("FreeEnergy", "free_energy"),
     "estimate.two_temperatures": ("TwoTemperatures", "two_temperatures"),
     "estimate.waic": ("WAIC", "waic", "waic_observables"),
     "estimate.wbic": ("WBIC", "wbic"),
+    "influence_result": ("Influence",),
+    "influencing": ("influence",),
     "laddering": ("ladder",),
     "measuring": ("Measurement", "measure"),
     "posterior": ("LocalPosterior",),
     "profiling": ("profile",),
+    "refining": ("Refined", "refine"),
+    "responding": ("susceptibility",),
+    "responses": ("Susceptibility",),
     "sampling": ("sample",),
     "store": ("load",),
     "sweeping": ("Sweep", "sweep"),
 }
 
 
-_PACKAGES = ("exact", "numerical")
+_PACKAGES = ("components", "exact", "numerical")
 
 
 def __getattr__(name: str) -> Any:

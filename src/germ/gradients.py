@@ -26,7 +26,7 @@ from germ import rng
 from germ.errors import GermError
 from germ.posterior import LocalPosterior
 from germ.tree import dot
-from germ.types import Batch, PerChain, Positions
+from germ.types import Batch, Halves, PerChain, Positions
 
 ESTIMATES = ("anchored", "minibatch")
 
@@ -39,12 +39,15 @@ class Evaluation(NamedTuple):
         difference: The estimate of L_n(w) − L_n(w*), shape (chains,), float64.
         grad: The estimate of ∇U(w), shape (chains, d).
         displacement: w − w*, shape (chains, d).
+        halves: The same from each half of the batch alone, shape (chains, 2), float64; None where
+            they were not asked for.
     """
 
     loss: PerChain
     difference: PerChain
     grad: Positions
     displacement: Positions
+    halves: Halves | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,7 @@ class Gradients:
     together: bool = False
     num_gradients: int = 0
     _all: BatchAtAnchor | None = None
+    _half: tuple[Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -250,11 +254,19 @@ class Gradients:
         correction = grad - self.anchor.grad
         return BatchAtAnchor(batch, losses, correction if own else correction[0], own)
 
-    def at(self, positions: Positions, drawn: BatchAtAnchor) -> Evaluation:
+    def at(
+        self, positions: Positions, drawn: BatchAtAnchor, *, with_halves: bool = False
+    ) -> Evaluation:
         """What the batch says at `positions` (chains, d).
 
         With anchored gradients the loss difference gets the same control variate,
         −(∇L_B(w*) − ∇L_n(w*))·(w − w*), whose mean over batches is zero.
+
+        Args:
+            positions: Where.
+            drawn: The batch.
+            with_halves: Whether to estimate the difference from each half of the batch, too; with
+                anchored gradients that takes the gradient of one half at w*.
         """
         posterior = self.posterior
         correction = drawn.correction
@@ -268,7 +280,8 @@ class Gradients:
             correction = grad[-1] - self.anchor.grad
             losses, grad = losses[:-1], grad[:-1]
         losses = losses.double()
-        difference = (losses - drawn.losses.to(losses.device)).mean(1)
+        paired = losses - drawn.losses.to(losses.device)
+        difference = paired.mean(1)
         displacement = positions - posterior.anchor
         # One new vector, then in place: each of d numbers costs as much as the arithmetic on it.
         if correction is None:
@@ -277,7 +290,50 @@ class Gradients:
             grad = (grad - correction).mul_(posterior.nbeta)
             difference = difference - dot(displacement, correction)
         grad.add_(displacement, alpha=posterior.localization)
-        return Evaluation(losses.mean(1), difference, grad, displacement)
+        halves = self._halves(paired, drawn, displacement, correction) if with_halves else None
+        return Evaluation(losses.mean(1), difference, grad, displacement, halves)
+
+    def _halves(
+        self,
+        paired: Tensor,
+        drawn: BatchAtAnchor,
+        displacement: Positions,
+        correction: Tensor | None,
+    ) -> Halves:
+        """ΔL(w) from each half of the batch, given the examples' differences (chains, examples).
+
+        Examples are drawn independently: given w, the halves are independent, and unbiased. Each
+        has the control variate of its own examples. That of the whole batch, taken off both, would
+        set their noises against each other: products would come out too small by
+        Var((c_a − c_b)·(w − w*))/4. Of all the data both are ΔL(w) itself.
+        """
+        if self.full_batch:
+            return paired.mean(1, keepdim=True).expand(-1, 2)
+        num = paired.shape[1]
+        middle = num // 2
+        if middle == 0:
+            return paired.expand(-1, 2) * torch.nan
+        halves = torch.stack([paired[:, :middle].mean(1), paired[:, middle:].mean(1)], dim=1)
+        if correction is None:
+            return halves
+        first = self._half_correction(drawn, middle)
+        second = (num * correction - middle * first) / (num - middle)
+        return halves - torch.stack([dot(displacement, first), dot(displacement, second)], dim=1)
+
+    def _half_correction(self, drawn: BatchAtAnchor, middle: int) -> Tensor:
+        """∇L_a(w*) − ∇L_n(w*) of the first half, once for all groups of chains that share it."""
+        if self._half is not None and self._half[0] is drawn.losses:
+            return self._half[1]
+        posterior, axis = self.posterior, 1 if drawn.own else 0
+        part = pytree.tree_map(lambda leaf: leaf.narrow(axis, 0, middle), drawn.batch)
+        num = len(drawn.losses) if drawn.own else 1
+        anchor = posterior.anchor.expand(num, -1)
+        _, grad = losses_and_grad(posterior, anchor, part, own_batches=drawn.own)
+        self.num_gradients += num
+        assert self.anchor.grad is not None
+        correction = grad - self.anchor.grad
+        self._half = drawn.losses, correction if drawn.own else correction[0]
+        return self._half[1]
 
 
 @dataclass

@@ -40,7 +40,13 @@ class Kernel(Protocol):
         ...
 
     def evaluate(
-        self, state: Any, shared: BatchAtAnchor | None, step: int, chains: range
+        self,
+        state: Any,
+        shared: BatchAtAnchor | None,
+        step: int,
+        chains: range,
+        *,
+        with_halves: bool = False,
     ) -> Evaluation:
         """Loss, its difference from w*, and ∇U, where `chains` stand."""
         ...
@@ -78,11 +84,17 @@ class GradientKernel:
         return gradients.draw(step) if gradients.shared or gradients.full_batch else None
 
     def evaluate(
-        self, state: Any, shared: BatchAtAnchor | None, step: int, chains: range
+        self,
+        state: Any,
+        shared: BatchAtAnchor | None,
+        step: int,
+        chains: range,
+        *,
+        with_halves: bool = False,
     ) -> Evaluation:
         """From the step's batch."""
         drawn = self.gradients.draw(step, chains) if shared is None else shared
-        return self.gradients.at(state.position, drawn)
+        return self.gradients.at(state.position, drawn, with_halves=with_halves)
 
     def advance(self, state: Any, evaluation: Evaluation, step: int, chains: range) -> Any:
         """One update."""
@@ -117,7 +129,13 @@ class MetropolisKernel:
         return None
 
     def evaluate(
-        self, state: Any, shared: BatchAtAnchor | None, step: int, chains: range
+        self,
+        state: Any,
+        shared: BatchAtAnchor | None,
+        step: int,
+        chains: range,
+        *,
+        with_halves: bool = False,
     ) -> Evaluation:
         """From what the state knows: ΔL = (U − γ/2·‖w − w*‖²)/nβ."""
         posterior: LocalPosterior = self.potential.posterior
@@ -137,6 +155,7 @@ class MetropolisKernel:
             difference,
             state.grad,
             state.position - posterior.anchor,
+            difference[:, None].expand(-1, 2) if with_halves else None,
         )
 
     def advance(self, state: Any, evaluation: Evaluation, step: int, chains: range) -> Any:

@@ -58,7 +58,7 @@ def causal_lm(model: Callable[..., Any], batch: Batch) -> Float[Tensor, "example
             "or choose another loss"
         )
     tokens = batch["input_ids"]
-    logits = _logits(model, tokens)
+    logits = logits_of(model, tokens)
     if logits.ndim != 3 or logits.shape[:2] != tokens.shape:
         raise GermError(
             f"the causal_lm loss expected logits of shape {(*tokens.shape, 'vocabulary')}, "
@@ -312,7 +312,7 @@ def uniform_loss(loss: LossFn, model: Callable[..., Any], batch: Batch) -> float
         log(classes) of `causal_lm` and of cross-entropy; NaN for any other loss.
     """
     if loss is causal_lm:
-        outputs = _logits(model, batch["input_ids"])
+        outputs = logits_of(model, batch["input_ids"])
     elif isinstance(loss, Supervised) and loss.criterion == "cross_entropy":
         outputs = _predictions(model, split(batch)[0])
     else:
@@ -321,7 +321,12 @@ def uniform_loss(loss: LossFn, model: Callable[..., Any], batch: Batch) -> float
     return math.log(outputs.shape[-1 if loss is causal_lm or outputs.ndim < 3 else 1])
 
 
-def _logits(model: Callable[..., Any], tokens: Tensor) -> Tensor:
+def logits_of(model: Callable[..., Any], tokens: Tensor) -> Tensor:
+    """Logits (examples, context, vocabulary) of a causal language model, as `causal_lm` calls it.
+
+    Raises:
+        GermError: If the model returns no tensor, and nothing with `.logits`.
+    """
     return _outputs(model(**_token_arguments(model, tokens)) if _by_name(model) else model(tokens))
 
 

@@ -175,8 +175,23 @@ class LocalPosterior:
 
     def example_losses(self, position: Tensor, batch: Batch) -> Tensor:
         """Loss of each example of `batch` at `position` (d,): shape (examples,)."""
-        losses = self.apply(position, self.loss, batch)
+        losses = self.token_losses(position, batch)
         return losses.flatten(1).mean(1) if losses.dim() > 1 else losses
+
+    def token_losses(self, position: Tensor, batch: Batch) -> Tensor:
+        """Losses of `batch` at `position` (d,), as the loss gives them.
+
+        Shape (examples,), or (examples, tokens); nothing is averaged.
+        """
+        return self.apply(position, self.loss, batch)
+
+    def attach(self, batch: Batch) -> Batch:
+        """`batch`, with whatever of it can be computed once for all positions.
+
+        Here that is nothing; see `germ.prefix.shorten`. Worth it for a batch that is evaluated at
+        many positions, as probes are.
+        """
+        return batch
 
     def batch(self, indices: Tensor) -> Batch:
         """The examples `indices`, on the device of the moving coordinates."""

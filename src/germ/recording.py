@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,10 +16,11 @@ from germ.losses import identify
 from germ.plan import Plan
 from germ.posterior import LocalPosterior
 from germ.tree import dot
-from germ.types import Accumulator, Observable
+from germ.types import Accumulator, Draw, DrawObservable, Observable
 
 Block = dict[str, np.ndarray]
-Observables = Mapping[str, Observable | tuple[Callable[[nn.Module], Any], Accumulator]]
+Observed = Callable[[nn.Module], Any] | DrawObservable
+Observables = Mapping[str, Observable | DrawObservable | tuple[Observed, Accumulator]]
 
 RESERVED = (
     "loss", "loss_difference", "virial", "distance", "acceptance", "temperature", "status",
@@ -33,6 +34,15 @@ In equilibrium it is about 1/2 for a quadratic and less for degenerate direction
 
 SMALL_DIMENSION = 50
 """Added to d there: in few dimensions the energy of a single draw fluctuates by more than d."""
+
+
+@runtime_checkable
+class Pooling(Protocol):
+    """An accumulator whose result is of all chains together, in place of one a chain."""
+
+    def pooled(self, summaries: Sequence[Any]) -> dict[str, Tensor]:
+        """The result of the summaries of all good chains."""
+        ...
 
 
 class Recorder:
@@ -57,8 +67,8 @@ class Recorder:
                 )
         self.posterior = posterior
         self.plan = plan
-        self.traced: dict[str, Observable] = {}
-        self.folded: dict[str, tuple[Callable[[nn.Module], Any], Accumulator]] = {}
+        self.traced: dict[str, Observed] = {}
+        self.folded: dict[str, tuple[Observed, Accumulator]] = {}
         for name, observable in observables.items():
             if isinstance(observable, tuple):
                 self.folded[name] = observable
@@ -70,6 +80,9 @@ class Recorder:
         self._first = np.full(plan.chains, np.nan)
         self._moved = np.zeros(plan.chains, dtype=bool)
         self._rows: dict[str, list[list[Tensor]]] = {}
+        self._restored: set[tuple[str, int]] = set()
+        functions = [*self.traced.values(), *(function for function, _ in self.folded.values())]
+        self.watches_draws = any(isinstance(function, DrawObservable) for function in functions)
 
     def look(self, evaluation: Evaluation, state: Any) -> dict[str, Tensor]:
         """The series' values of some chains at one step, each (chains,)."""
@@ -90,25 +103,65 @@ class Recorder:
         for name in seen[0]:
             self._rows.setdefault(name, []).append([part[name] for part in seen])
 
-    def observe(self, states: list[Any]) -> None:
-        """Evaluate the observables at a draw, each chain at its own weights."""
-        if not (self.traced or self.folded):
-            return
+    def observe(
+        self, evaluation: Evaluation, state: Any, chains: range, step: int
+    ) -> dict[str, Tensor]:
+        """Evaluate the observables at a draw of some chains, each at its own weights.
+
+        Args:
+            evaluation: What the step's batch says there.
+            state: Where the chains stand.
+            chains: Which of the run's chains they are.
+            step: Which step it is.
+
+        Returns:
+            The traced ones, (chains, …) each; the others are folded.
+        """
+        traced: dict[str, Tensor] = {}
         with torch.no_grad():
-            positions = [p for state in states for p in state.position]
             for name, function in self.traced.items():
-                values = [self.posterior.apply(p, function).detach() for p in positions]
+                values = [
+                    self._value(function, evaluation, state, row, (chain, step)).detach()
+                    for row, chain in enumerate(chains)
+                ]
                 stacked = torch.stack(values)
                 if stacked.dtype in (torch.bfloat16, torch.float16):
                     stacked = stacked.float()  # NumPy and Zarr have no bfloat16
-                self._rows.setdefault(name, []).append([stacked])
+                traced[name] = stacked
             for name, (function, accumulator) in self.folded.items():
-                for chain, p in enumerate(positions):
-                    value = self.posterior.apply(p, function)
-                    key = (name, chain)
-                    if key not in self.summaries:
-                        self.summaries[key] = accumulator.init(value)
-                    self.summaries[key] = accumulator.update(self.summaries[key], value)
+                for row, chain in enumerate(chains):
+                    value = self._value(function, evaluation, state, row, (chain, step))
+                    self._fold((name, chain), accumulator, value)
+        return traced
+
+    def _value(
+        self,
+        function: Observed,
+        evaluation: Evaluation,
+        state: Any,
+        row: int,
+        when: tuple[int, int],
+    ) -> Any:
+        position = state.position[row]
+        if isinstance(function, DrawObservable):
+            draw = draw_of(evaluation, row) | self._when(*when)
+            return function.at(self.posterior, position, draw)
+        return self.posterior.apply(position, function)
+
+    def _when(self, chain: int, step: int) -> dict[str, Tensor]:
+        """What randomness of an observable's own is keyed by."""
+        key = {"seed": self.plan.seed, "chain": chain, "step": step}
+        return {name: torch.tensor(value) for name, value in key.items()}
+
+    def _fold(self, key: tuple[str, int], accumulator: Accumulator, value: Any) -> None:
+        if key in self._restored:
+            # A commit keeps tensors on the CPU; the stream may live elsewhere.
+            device = pytree.tree_leaves(value)[0].device
+            self.summaries[key] = pytree.tree_map(lambda x: x.to(device), self.summaries[key])
+            self._restored.discard(key)
+        elif key not in self.summaries:
+            self.summaries[key] = accumulator.init(value)
+        self.summaries[key] = accumulator.update(self.summaries[key], value)
 
     def take(self) -> Block:
         """The block so far, arrays of shape (chain, rows, …), and an empty one in its place."""
@@ -150,10 +203,22 @@ class Recorder:
         """The folded observables: `name_field`, arrays of shape (chain, …)."""
         found: dict[str, list[np.ndarray]] = {}
         for name, (_, accumulator) in self.folded.items():
+            if isinstance(accumulator, Pooling):
+                continue
             for chain in range(self.plan.chains):
                 for field, value in accumulator.result(self.summaries[name, chain]).items():
                     found.setdefault(f"{name}_{field}", []).append(value.cpu().numpy())
         return {name: np.stack(values) for name, values in found.items()}
+
+    def pooled(self) -> Block:
+        """What accumulators that pool chains make of the good ones: `name_field`, arrays."""
+        good = [chain for chain, status in enumerate(self.statuses) if status.ok]
+        found: Block = {}
+        for name, (_, accumulator) in self.folded.items():
+            if isinstance(accumulator, Pooling):
+                results = accumulator.pooled([self.summaries[name, chain] for chain in good])
+                found |= {f"{name}_{k}": value.cpu().numpy() for k, value in results.items()}
+        return found
 
     def state(self) -> dict[str, Tensor | str]:
         """What must be kept for the recording to go on after a kill."""
@@ -179,6 +244,17 @@ class Recorder:
         for key, fields in parts.items():
             kind = _summary_kind(self.folded[key[0]][1])
             self.summaries[key] = kind(**fields)
+        self._restored = set(self.summaries)
+
+
+def draw_of(evaluation: Evaluation, row: int) -> dict[str, Tensor]:
+    """What the batch says at one chain's draw, as a `DrawObservable` is told."""
+    assert evaluation.halves is not None
+    return {
+        "loss": evaluation.loss[row],
+        "loss_difference": evaluation.difference[row],
+        "halves": evaluation.halves[row],
+    }
 
 
 def observables_identity(
@@ -191,16 +267,30 @@ def observables_identity(
     found = {}
     for name, observable in observables.items():
         function, *fold = observable if isinstance(observable, tuple) else (observable,)
+        own = getattr(function, "identity", None)
+        if callable(own):
+            found[name] = {"observable": own(), "fold": [repr(part) for part in fold]}
+            continue
         with torch.no_grad():
-            leaves = pytree.tree_leaves(posterior.apply(posterior.anchor, function))
+            if isinstance(function, DrawObservable):
+                value = function.at(posterior, posterior.anchor, _nothing_said(posterior))
+            else:
+                value = posterior.apply(posterior.anchor, function)
+            leaves = pytree.tree_leaves(value)
         flat = torch.cat([leaf.detach().double().reshape(-1).cpu() for leaf in leaves])
         glance = [flat.mean(), flat.norm(), *flat[:2], *flat[-2:]]
         found[name] = {
-            "function": identify(function),
+            "function": identify(cast(Any, function)),
             "fold": [repr(part) for part in fold],
             "at_anchor": [f"{x:.5g}" for x in torch.stack(glance).tolist()],
         }
     return found
+
+
+def _nothing_said(posterior: LocalPosterior) -> Draw:
+    zero = torch.zeros((), dtype=torch.float64, device=posterior.anchor.device)
+    nowhere = {name: torch.tensor(0) for name in ("seed", "chain", "step")}
+    return {"loss": zero, "loss_difference": zero, "halves": zero.expand(2), **nowhere}
 
 
 def _summary_kind(accumulator: Accumulator) -> type:

@@ -1,4 +1,4 @@
-"""Which weights move: names, globs and masks, and the flat vector they form.
+"""Which weights move: names, globs, components and masks, and the flat vector they form.
 
 A chain's position is one flat vector of the coordinates that move. What does not move is not in
 it, so no sampler can touch it. The vector is kept in at least float32: a step is often smaller
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from germ import component_names
 from germ.errors import GermError
 from germ.types import Params
 
@@ -105,10 +106,12 @@ class Coordinates:
 def select(model: nn.Module, restriction: Restriction = None) -> Coordinates:
     """Find the coordinates that `restriction` names.
 
-    A pattern is a parameter's name, the name of a module (all parameters below it), or a glob
-    over parameter names; several are joined by commas; a leading `!` takes away. Frozen
-    parameters (`requires_grad=False`) move only if named explicitly by a pattern or mask. A tied
-    parameter can be named by any of its names and moves once.
+    A pattern is a parameter's name, the name of a module (all parameters below it), a glob
+    over parameter names or, where it matches none of these, a component or a union of several
+    (`layers.1.head.6`, `heads`, `attn+embed`: see `germ.components`); several are joined by commas;
+    a leading `!` takes away. Frozen parameters (`requires_grad=False`) move only if named
+    explicitly by a pattern or mask. A tied parameter can be named by any of its names and moves
+    once.
 
     Args:
         model: The model.
@@ -140,7 +143,7 @@ def select(model: nn.Module, restriction: Restriction = None) -> Coordinates:
     else:
         patterns = [restriction] if isinstance(restriction, str) else list(restriction)
         movable = [name for name, p in canonical.items() if p.requires_grad]
-        masks = dict.fromkeys(_match(patterns, aliases, movable))
+        masks = _match(model, patterns, aliases, movable)
     names = tuple(name for name in canonical if name in masks)
     params = [canonical[name] for name in names]
     for name, p in zip(names, params, strict=True):
@@ -160,23 +163,41 @@ def select(model: nn.Module, restriction: Restriction = None) -> Coordinates:
 
 
 def _match(
-    patterns: Iterable[str], aliases: Mapping[str, str], movable: Iterable[str]
-) -> list[str]:
-    """Canonical names that the patterns select: all inclusions first, then all exclusions."""
+    model: nn.Module,
+    patterns: Iterable[str],
+    aliases: Mapping[str, str],
+    movable: Iterable[str],
+) -> dict[str, Tensor | None]:
+    """What the patterns select, as flat indices: all inclusions first, then all exclusions."""
     given = [part.strip() for text in patterns for part in text.split(",") if part.strip()]
     include = [part for part in given if not part.startswith("!")]
     exclude = [part.removeprefix("!") for part in given if part.startswith("!")]
-    chosen = set().union(*(_hits(part, aliases) for part in include)) if include else set(movable)
-    chosen -= set().union(*(_hits(part, aliases) for part in exclude))
-    if not given or not chosen:
+    chosen: dict[str, Tensor | None] = {} if include else dict.fromkeys(movable)
+    for part in include:
+        for name, mask in _hits(model, part, aliases).items():
+            before = chosen.get(name, mask)
+            chosen[name] = None if before is None or mask is None else before | mask
+    for part in exclude:
+        for name, mask in _hits(model, part, aliases).items():
+            before = chosen.pop(name, torch.zeros(()))
+            if mask is not None and (before is None or before.dtype == torch.bool):
+                chosen[name] = ~mask if before is None else before & ~mask
+    params = dict(model.named_parameters())
+    found: dict[str, Tensor | None] = {}
+    for name in (name for name in dict.fromkeys(aliases.values()) if name in chosen):
+        mask = chosen[name]
+        if mask is None or mask.any():
+            found[name] = None if mask is None else _flat(mask, params[name])
+    if not given or not found:
         raise GermError(
             f"expected patterns that leave parameters to move; {', '.join(given) or 'none'!s} "
             "leaves none"
         )
-    return [name for name in dict.fromkeys(aliases.values()) if name in chosen]
+    return found
 
 
-def _hits(pattern: str, aliases: Mapping[str, str]) -> set[str]:
+def _hits(model: nn.Module, pattern: str, aliases: Mapping[str, str]) -> dict[str, Tensor | None]:
+    """By parameter, the mask of what a pattern selects in it; None is all of it."""
     hits = {
         canonical
         for name, canonical in aliases.items()
@@ -184,9 +205,20 @@ def _hits(pattern: str, aliases: Mapping[str, str]) -> set[str]:
         or fnmatch.fnmatchcase(name, f"{pattern}.*")
         or fnmatch.fnmatchcase(name, f"*.{pattern}.*")
     }
-    if not hits:
-        raise GermError(f"no parameter matches {pattern!r}; {_nearest(pattern, aliases)}")
-    return hits
+    if hits:
+        return dict.fromkeys(hits)
+    if component_names.looks_like_one(pattern):
+        # Above this module, and asked only where a pattern can be nothing else: finding the
+        # components of a large model takes seconds.
+        from germ import components
+
+        try:
+            known = components.find(model)
+        except GermError:
+            pass
+        else:
+            return {**components.union(pattern, known.select(pattern, also=aliases))}
+    raise GermError(f"no parameter matches {pattern!r}; {_nearest(pattern, aliases)}")
 
 
 def _nearest(pattern: str, names: Iterable[str]) -> str:
@@ -210,9 +242,14 @@ def _from_masks(
                 f"expected a boolean mask of shape {tuple(p.shape)} for {name}; "
                 f"got {mask.dtype} of shape {tuple(mask.shape)}"
             )
-        index = mask.reshape(-1).nonzero().squeeze(-1).to(p.device)
-        if index.numel():
-            found[aliases[name]] = None if index.numel() == p.numel() else index
+        if mask.any():
+            found[aliases[name]] = _flat(mask, p)
     if not found:
         raise GermError("expected a mask that lets at least one coordinate move; all are False")
     return found
+
+
+def _flat(mask: Tensor, p: Tensor) -> Tensor | None:
+    """The flat indices of a mask; None where it is all of the parameter."""
+    index = mask.reshape(-1).nonzero().squeeze(-1).to(p.device)
+    return None if index.numel() == p.numel() else index

@@ -12,7 +12,7 @@ import struct
 import torch
 from torch import Tensor
 
-NOISE, UNIFORM, BATCH, PROBE, START = range(5)
+NOISE, UNIFORM, BATCH, PROBE, START, OBSERVED = range(6)
 """Streams: what a random number is for. Different streams never share numbers."""
 
 MEASURING = -2

@@ -40,8 +40,8 @@ class Sink(Protocol):
         """From here a killed run goes on."""
         ...
 
-    def finish(self, attrs: dict[str, Any], results: Block) -> None:
-        """The run is complete."""
+    def finish(self, attrs: dict[str, Any], results: Block, pooled: Block | None = None) -> None:
+        """The run is complete; `results` are (chain, …), `pooled` of all chains together."""
         ...
 
     def restart(self) -> None:
@@ -68,6 +68,7 @@ class MemorySink:
         self._blocks: dict[tuple[str, str], list[np.ndarray]] = {}
         self._attrs: dict[str, Any] = {}
         self._results: Block = {}
+        self._pooled: Block = {}
 
     def last_commit(self) -> None:
         """None: memory forgets."""
@@ -81,9 +82,9 @@ class MemorySink:
     def commit(self, step: int, state: dict[str, Any]) -> None:
         """Nothing: memory forgets."""
 
-    def finish(self, attrs: dict[str, Any], results: Block) -> None:
+    def finish(self, attrs: dict[str, Any], results: Block, pooled: Block | None = None) -> None:
         """Keep what describes the run."""
-        self._attrs, self._results = attrs, results
+        self._attrs, self._results, self._pooled = attrs, results, pooled or {}
 
     def restart(self) -> None:
         """Start empty again."""
@@ -92,7 +93,7 @@ class MemorySink:
     def read(self) -> xr.Dataset:
         """The data set."""
         series = {key: np.concatenate(parts, axis=1) for key, parts in self._blocks.items()}
-        return dataset(series, self._results, self._attrs)
+        return dataset(series, self._results, self._attrs, self._pooled)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -131,16 +132,18 @@ class StoredSink:
         """A durable point."""
         self.run.commit(step, state)
 
-    def finish(self, attrs: dict[str, Any], results: Block) -> None:
+    def finish(self, attrs: dict[str, Any], results: Block, pooled: Block | None = None) -> None:
         """The run is complete, or, where no chain is ok, failed."""
         kept = {name: value for name, value in attrs.items() if name != "seconds"}
         if not any(Status[name].ok for name in attrs["statuses"]):
             self.run.fail("no chain is ok", kept)
             return
-        arrays = {
+        arrays: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
             name: (("chain", *_inner(name, values.ndim - 1)), values)
             for name, values in results.items()
         }
+        for name, values in (pooled or {}).items():
+            arrays[name] = (tuple(_inner(name, values.ndim)), values)
         self.run.finish(kept, arrays)
 
     def restart(self) -> None:
@@ -163,7 +166,10 @@ def _inner(name: str, num: int) -> list[str]:
 
 
 def dataset(
-    series: Mapping[tuple[str, str], np.ndarray], results: Block, attrs: Mapping[str, Any]
+    series: Mapping[tuple[str, str], np.ndarray],
+    results: Block,
+    attrs: Mapping[str, Any],
+    pooled: Block | None = None,
 ) -> xr.Dataset:
     """The data set of a run.
 
@@ -171,6 +177,7 @@ def dataset(
         series: By (phase, name): arrays of shape (chain, rows, …).
         results: Arrays of shape (chain, …).
         attrs: What describes the run.
+        pooled: Arrays of all chains together.
 
     Returns:
         `name (chain, draw, …)`, `warmup_name (chain, warmup_step, …)`, and the results.
@@ -185,6 +192,8 @@ def dataset(
     for name, values in results.items():
         inner = _inner(name, values.ndim - 1)
         variables[name] = (["chain", *inner], values)
+    for name, values in (pooled or {}).items():
+        variables[name] = (_inner(name, values.ndim), values)
     found = xr.Dataset(variables, attrs=dict(attrs))
     for dim in ("chain", "draw"):
         if dim in found.dims:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,9 @@ def sample(
         gradient: `"anchored"` (control variate at w*) or `"minibatch"`.
         share_batches: All chains see one batch a step, and so share the anchor's gradient.
         chains_per_call: Chains in one vectorized gradient call; 1 is a loop; None decides by size.
-        observables: Functions of the model evaluated at each draw: traced, or folded when paired
-            with an accumulator: `{"norm": f, "moments": (g, Moments())}`.
+        observables: Functions of the model, or `germ.types.DrawObservable`s, evaluated at each
+            draw: traced, or folded when paired with an accumulator:
+            `{"norm": f, "moments": (g, Moments())}`.
         seed: The seed.
         store: Where to stream the run (`germ.store.Run`), or None to keep it in memory.
         fresh: Replace the run that is stored there, whatever it holds.
@@ -352,16 +354,20 @@ class Loop:
     def _one_step(self, phase: str) -> None:
         plan, step = self.plan, self.step
         shared = (self.batches or SharedBatches()).of(self.kernel, step)
-        if phase == "draws" and plan.is_draw(step):
-            self.recorder.observe(self.states)
+        is_draw = phase == "draws" and plan.is_draw(step)
         seen = []
         # One group after the other, from its gradient to its step: no more than one gradient is
         # ever held, where a list of them would be as much memory as all chains.
         for i, group in enumerate(plan.groups):
             chains = range(self.first_chain + group.start, self.first_chain + group.stop)
-            evaluation = self.kernel.evaluate(self.states[i], shared, step, chains)
+            evaluation = self.kernel.evaluate(
+                self.states[i], shared, step, chains,
+                with_halves=is_draw and self.recorder.watches_draws,
+            )  # fmt: skip
             if phase == "warmup" or plan.is_draw(step):
                 seen.append(self.recorder.look(evaluation, self.states[i]))
+            if is_draw:
+                seen[-1] |= self.recorder.observe(evaluation, self.states[i], group, step)
             if step < plan.max_steps - 1:  # nothing will be seen of where the last would lead
                 self.states[i] = self.kernel.advance(self.states[i], evaluation, step, chains)
             del evaluation
@@ -400,9 +406,8 @@ class Loop:
         posterior = self.posterior
         example = posterior.batch(torch.zeros(1, dtype=torch.long))
         with torch.no_grad():
-            return posterior.apply(
-                posterior.anchor, lambda model: uniform_loss(posterior.loss, model, example)
-            )
+            # As an argument: a shortened posterior's batches are known to it alone.
+            return posterior.apply(posterior.anchor, partial(uniform_loss, posterior.loss), example)
 
     def finish(self) -> xr.Dataset:
         """Close the series and describe the run."""
@@ -436,5 +441,6 @@ class Loop:
         }
         complete = any(status.ok for status in self.recorder.statuses)
         results = self.recorder.results() if complete else {}
-        self.sink.finish(attrs, results)
+        pooled = self.recorder.pooled() if complete else {}
+        self.sink.finish(attrs, results, pooled)
         return self.sink.read()

@@ -20,6 +20,9 @@ LossFn = Callable[[Any, Any], Tensor]
 Observable = Callable[[nn.Module], Tensor]
 """`observable(model)` → a tensor of any fixed shape, evaluated at a draw's weights."""
 
+Draw = Mapping[str, Tensor]
+"""What a step's batch says at a draw, of one chain: see `DrawObservable`."""
+
 Positions = Float[Tensor, "chains d"]
 """The moving coordinates of each chain, flat, in the master precision."""
 
@@ -27,6 +30,34 @@ PerChain = Float[Tensor, "chains"]
 
 UniformPairs = Float[Tensor, "2 chains"]
 """For a jitter and an acceptance test of each chain."""
+
+
+Halves = Float[Tensor, "chains 2"]
+"""Of each chain, an estimate from the first and one from the second half of a batch."""
+
+
+@runtime_checkable
+class DrawObservable(Protocol):
+    """An observable that also sees what the step's batch says at the draw.
+
+    It may have a method `identity()`, JSON-able, that tells it from another; without one it is
+    evaluated at w*, where the batch says nothing, to know it by its values.
+    """
+
+    def at(self, posterior: Any, position: Tensor, draw: Draw) -> Any:
+        """The value at a draw of one chain.
+
+        Args:
+            posterior: The `LocalPosterior` that is sampled.
+            position: The draw, (d,).
+            draw: What the batch says there: `loss`, L_B(w); `loss_difference`, the estimate of
+                L_n(w) − L_n(w*), both scalars; `halves` (2,), the same difference from the two
+                halves of the batch alone. Given w the halves are independent, so a product of L
+                with itself is estimated without the noise of the batch: E[a·b | w] = ΔL(w)².
+                And `seed`, `chain` and `step`, whole numbers, for randomness of its own
+                (`germ.rng.generator`) that is the same whenever a run goes on.
+        """
+        ...
 
 
 @runtime_checkable

@@ -26,7 +26,7 @@ POSTERIOR = {"--restrict", "--nbeta", "--localization"}
 KEEPING = {"--out", "--resume", "--no-resume", "--fresh", "--drop-failed"}
 
 FLAGS = {
-    "llc": {"--data", "--on", "--figure", "--control", "--json"}
+    "llc": {"--data", "--on", "--components", "--figure", "--control", "--json"}
     | SAMPLING
     | LOADING
     | POSTERIOR
@@ -64,6 +64,45 @@ FLAGS = {
     }
     | LOADING
     | POSTERIOR,
+    "components": {"--select", "--json"} | LOADING,
+    "susceptibility": {
+        "--data",
+        "--probe",
+        "--probe-examples",
+        "--components",
+        "--centring",
+        "--nbeta",
+        "--localization",
+        "--json",
+    }
+    | SAMPLING
+    | LOADING
+    | KEEPING,
+    "influence": {
+        "--data",
+        "--train-examples",
+        "--query",
+        "--query-examples",
+        "--components",
+        "--per-token",
+        "--json",
+    }
+    | SAMPLING
+    | LOADING
+    | POSTERIOR
+    | KEEPING,
+    "structure": {
+        "--pca",
+        "--by-layer",
+        "--umap",
+        "--cluster",
+        "--num",
+        "--step",
+        "--model",
+        "--seed",
+        "--out",
+        "--json",
+    },
     "show": {"--figure", "--json"},
     "exact": {"--at", "--dln", "--rrr", "--rank", "--tanh", "--nbeta", "--steps", "--json"},
     "experiment": {"--preset", "--out", "--seed", "--json"},

@@ -12,13 +12,17 @@ from typer.core import TyperGroup
 
 from germ.cli import boundary
 from germ.cli.calibrate import calibrate
+from germ.cli.components import components
 from germ.cli.demo import demo
 from germ.cli.doctor import doctor
 from germ.cli.exact import exact
 from germ.cli.experiment import experiment
+from germ.cli.influence import influence
 from germ.cli.llc import llc
 from germ.cli.profile import profile
 from germ.cli.show import show
+from germ.cli.structure import structure
+from germ.cli.susceptibility import susceptibility
 from germ.cli.sweep import sweep
 
 HELP = """Measure the local learning coefficient (LLC, λ̂) of a trained model.
@@ -30,6 +34,8 @@ germ llc MODEL --data FILE         one model, one number with its error
 germ sweep 'RUN/*' --data FILE     every checkpoint of a training run
 
 germ profile MODEL --data FILE     is the number a λ, or does it depend on nβ and γ?
+
+germ susceptibility MODEL --data FILE --probe NAME=FILE     which tokens each head answers to
 
 germ exact 'x^2*y^4'               a learning coefficient that is known exactly
 
@@ -98,7 +104,10 @@ def _root(
     pass
 
 
-for _command in (llc, sweep, profile, calibrate, show, exact, experiment, demo, doctor):
+for _command in (
+    llc, sweep, profile, calibrate, components, susceptibility, influence, structure, show, exact,
+    experiment, demo, doctor,
+):  # fmt: skip
     app.command(
         _command.__name__, help=_unwrapped(_command.__doc__ or ""), epilog=_unwrapped(EPILOG)
     )(_command)

@@ -17,6 +17,7 @@ from germ.cli.options import (
     Printing,
     Sampling,
 )
+from germ.cli.refined import refined
 from germ.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -46,6 +47,15 @@ def llc(
             "--on",
             help="Also the LLC of the same weights on other data (data-refined), a run each.",
             rich_help_panel="Data",
+        ),
+    ] = None,
+    components: Annotated[
+        list[str] | None,
+        Option(
+            "--components",
+            help="The LLC of each of these parts of the weights (weight-refined), a run each: "
+            "heads, attn, mlp, layers, layers.1.head.6, a+b for a union, all; see germ components.",
+            rich_help_panel="Posterior",
         ),
     ] = None,
     posterior: Posterior,
@@ -80,12 +90,22 @@ def llc(
     The run is saved as it goes: stopped and started again with the same command, it goes on to the
     same bits; complete, it is used again.
 
+    With --components: a table of components and data sets, one run each; one that fails is a line
+    that says why, and the others go on.
+
     [bold]germ llc bundled --data bundled:code_python --draws 200[/bold]
+
+    [bold]germ llc bundled --components heads --on bundled:literature[/bold]
     """
+    from germ.errors import GermError
     from germ.sweeping import loss_of
 
     screen = Screen(json=printing.json)
     names: list[str | None] = [*(data or [None]), *(on or [])]
+    if components:
+        if control or figure:
+            raise GermError("--control and --figure belong to single runs; got --components too")
+        return refined(screen, model, components, names, out, loading, posterior, sampling, keeping)
     place = _place(out, len(names))
     rows: list[Measurement] = []
     controls: list[dict[str, Any] | None] = []

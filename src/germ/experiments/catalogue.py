@@ -13,6 +13,7 @@ from germ.report.page import Page
 MODULES = {
     "toy-posteriors": "toy_posteriors",
     "dln": "deep_linear_networks",
+    "patterning": "patterning",
 }
 """Experiments by name: their modules, imported when they are run."""
 
