@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from germ import fingerprint, prefix
 from germ.cross_moments import CrossMoments
@@ -51,6 +50,8 @@ class Losses:
     What a posterior can compute of the examples once and for all (`LocalPosterior.attach`) it does,
     and hands on to the next component of the same layer.
     """
+
+    wants_halves = False
 
     def __init__(self, posterior: LocalPosterior, watch: Watch, like: Losses | None = None) -> None:
         """Prepare the examples for a posterior.
@@ -309,12 +310,9 @@ def _side(
     posterior: LocalPosterior, data: Data, indices: Tensor, name: str, per_token: bool
 ) -> Side:
     """Batches of some examples, and their losses at w*."""
-    device = posterior.coordinates.device
 
     def read(part: Tensor) -> Batch:
-        return pytree.tree_map(
-            lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, data.batch(part)
-        )
+        return posterior.placed(data.batch(part))
 
     first = probe(posterior.model, posterior.loss, read(indices[:1]), 1)
     if per_token and first.dim() < 2:

@@ -195,10 +195,13 @@ class LocalPosterior:
 
     def batch(self, indices: Tensor) -> Batch:
         """The examples `indices`, on the device of the moving coordinates."""
+        return self.placed(self.data.batch(indices))
+
+    def placed(self, batch: Batch) -> Batch:
+        """Any batch, on the device of the moving coordinates."""
         device = self.coordinates.device
         return pytree.tree_map(
-            lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf,
-            self.data.batch(indices),
+            lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, batch
         )
 
     def with_(self, **changes: float) -> LocalPosterior:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from germ.data import Data, TokenData, as_data
 from germ.errors import GermError
@@ -128,7 +127,7 @@ def layout(posterior: LocalPosterior, probes: Sequence[Probe]) -> Layout:
     inputs: list[np.ndarray] = []
     start = 0
     for number, probe in enumerate(probes):
-        batch = _on_device(posterior, probe.data, torch.arange(1))
+        batch = posterior.placed(probe.data.batch(torch.arange(1)))
         try:
             losses = check_loss(posterior.model, posterior.loss, batch, 1)
         except GermError as error:
@@ -189,6 +188,8 @@ class ProbeLosses:
         at_anchor: ℓ(w*), (tokens,), float64.
     """
 
+    wants_halves = False  # φ is taken of examples of its own.
+
     def __init__(
         self,
         posterior: LocalPosterior,
@@ -221,7 +222,7 @@ class ProbeLosses:
         with torch.no_grad():
             for probe in probes:
                 for indices in torch.arange(probe.data.num_examples).split(size):
-                    batch = _on_device(posterior, probe.data, indices)
+                    batch = posterior.placed(probe.data.batch(indices))
                     self._pieces.append(posterior.attach(batch))
                     at_anchor.append(self._losses(posterior.anchor, self._pieces[-1]))
                     if not bool(at_anchor[-1].isfinite().all()):
@@ -252,7 +253,7 @@ def foreign(
 
     The model has a higher loss on them than one that knows nothing, log(vocabulary).
     """
-    example = _on_device(posterior, probes[0].data, torch.arange(1))
+    example = posterior.placed(probes[0].data.batch(torch.arange(1)))
     with torch.no_grad():
         ceiling = uniform_loss(posterior.loss, posterior.model, example)
     said = []
@@ -264,10 +265,3 @@ def foreign(
                 f"nothing has {ceiling:.2f}: are its tokens those of another tokenizer?"
             )
     return said
-
-
-def _on_device(posterior: LocalPosterior, data: Data, indices: Tensor) -> Batch:
-    device = posterior.coordinates.device
-    return pytree.tree_map(
-        lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, data.batch(indices)
-    )

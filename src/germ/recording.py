@@ -82,7 +82,10 @@ class Recorder:
         self._rows: dict[str, list[list[Tensor]]] = {}
         self._restored: set[tuple[str, int]] = set()
         functions = [*self.traced.values(), *(function for function, _ in self.folded.values())]
-        self.watches_draws = any(isinstance(function, DrawObservable) for function in functions)
+        self.wants_halves = any(
+            isinstance(function, DrawObservable) and getattr(function, "wants_halves", True)
+            for function in functions
+        )
 
     def look(self, evaluation: Evaluation, state: Any) -> dict[str, Tensor]:
         """The series' values of some chains at one step, each (chains,)."""
@@ -249,11 +252,11 @@ class Recorder:
 
 def draw_of(evaluation: Evaluation, row: int) -> dict[str, Tensor]:
     """What the batch says at one chain's draw, as a `DrawObservable` is told."""
-    assert evaluation.halves is not None
+    halves = {} if evaluation.halves is None else {"halves": evaluation.halves[row]}
     return {
         "loss": evaluation.loss[row],
         "loss_difference": evaluation.difference[row],
-        "halves": evaluation.halves[row],
+        **halves,
     }
 
 

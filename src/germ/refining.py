@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,6 @@ from germ.posterior import LocalPosterior
 from germ.report import tables
 from germ.restriction import Restriction, select
 from germ.setup import AnySampler
-from germ.store import files
 from germ.sweeping import COLUMNS, Listener
 from germ.types import LossFn
 
@@ -96,14 +94,7 @@ class Refined:
         Raises:
             GermError: They cannot be written.
         """
-        folder = Path(folder)
-        paths = folder / f"{name}.csv", folder / f"{name}.json"
-        texts = self.to_csv(), json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
-        with files.writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            for path, text in zip(paths, texts, strict=True):
-                files.write_durable(path, [text.encode()])
-        return paths
+        return tables.write(folder, name, self.to_csv(), self.to_dict())
 
     def widths(self) -> tuple[int, int]:
         """Of the columns of names: the widest component's and the widest data set's."""

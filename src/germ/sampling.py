@@ -362,7 +362,7 @@ class Loop:
             chains = range(self.first_chain + group.start, self.first_chain + group.stop)
             evaluation = self.kernel.evaluate(
                 self.states[i], shared, step, chains,
-                with_halves=is_draw and self.recorder.watches_draws,
+                with_halves=is_draw and self.recorder.wants_halves,
             )  # fmt: skip
             if phase == "warmup" or plan.is_draw(step):
                 seen.append(self.recorder.look(evaluation, self.states[i]))

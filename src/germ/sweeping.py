@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from germ.measuring import Measurement, measure, run_path
 from germ.posterior import LocalPosterior
 from germ.report import tables
 from germ.setup import AnySampler
-from germ.store import files
 from germ.types import LossFn
 from germ.weights import check_finite
 
@@ -131,14 +129,7 @@ class Sweep:
         Raises:
             GermError: If they cannot be written.
         """
-        folder = Path(folder)
-        paths = folder / f"{name}.csv", folder / f"{name}.json"
-        texts = self.to_csv(), json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
-        with files.writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            for path, text in zip(paths, texts, strict=True):
-                files.write_durable(path, [text.encode()])
-        return paths
+        return tables.write(folder, name, self.to_csv(), self.to_dict())
 
     def __str__(self) -> str:
         """The table as text."""

@@ -40,8 +40,10 @@ Halves = Float[Tensor, "chains 2"]
 class DrawObservable(Protocol):
     """An observable that also sees what the step's batch says at the draw.
 
-    It may have a method `identity()`, JSON-able, that tells it from another; without one it is
-    evaluated at w*, where the batch says nothing, to know it by its values.
+    With an attribute `wants_halves = False` it is not told `halves`, which cost two more gradients
+    at w* a draw where gradients are anchored. It may have a method `identity()`, JSON-able, that
+    tells it from another; without one it is evaluated at w*, where the batch says nothing, to know
+    it by its values.
     """
 
     def at(self, posterior: Any, position: Tensor, draw: Draw) -> Any:

@@ -124,10 +124,9 @@ def influence(
 
 def decoder(loaded: Loaded) -> Decode | None:
     """Token ids to text, where the model came with a tokenizer."""
-    decode = getattr(loaded.tokenizer, "decode", None)
-    if decode is None:
-        return None
-    return lambda ids: decode(ids, skip_special_tokens=False)
+    from germ.report import token_text
+
+    return None if loaded.tokenizer is None else token_text.decoder(loaded.tokenizer)
 
 
 def _defaults(sampling: Sampling) -> dict[str, Any]:

@@ -270,13 +270,9 @@ def _read(
 
 def _page(found: Susceptibility, out: Path, loaded: Loaded | None) -> Path | None:
     """The page to look at, for a language model whose tokens can be read."""
+    from germ.report import susceptibility_page, token_text
+
     tokenizer = None if loaded is None else loaded.tokenizer
     if tokenizer is None or "tokens" not in found.data:
         return None
-    try:
-        from germ.report import susceptibility_page
-    except ImportError:
-        return None
-    return susceptibility_page.write(
-        found.data, out, lambda ids: tokenizer.decode(ids, skip_special_tokens=False)
-    )
+    return susceptibility_page.write(found.data, out, token_text.decoder(tokenizer))

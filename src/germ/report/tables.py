@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import math
 import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from germ.store import files
 
 if TYPE_CHECKING:
     from germ.measuring import Measurement
 
 WIDTHS = {"L(w*)": 8, "E[L]": 8, "λ̂": 17, "R̂": 6, "virial": 7}
 FIRST_WIDTH = 10
+
+
+def write(folder: str | Path, name: str, table: str, rows: Mapping[str, Any]) -> tuple[Path, Path]:
+    """Write `NAME.csv` and `NAME.json`, each in one piece.
+
+    Raises:
+        GermError: They cannot be written.
+    """
+    folder = Path(folder)
+    paths = folder / f"{name}.csv", folder / f"{name}.json"
+    texts = table, json.dumps(rows, indent=1, allow_nan=False) + "\n"
+    with files.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in zip(paths, texts, strict=True):
+            files.write_durable(path, [text.encode()])
+    return paths
 
 
 def header(first: str, width: int = FIRST_WIDTH) -> str:
