@@ -30,6 +30,9 @@ from germ.zoo import bundled
 HEADS = ("layers.26.head.0", "layers.28.head.3", "layers.29.head.2", "layers.29.head.7")
 DOMAINS = 3
 
+BATCH = 4
+"""Sequences of the gradient that is timed."""
+
 
 def rows(tokenizer: Any, domain: str, split: str, num: int, context: int) -> torch.Tensor:
     """The first `num` contexts of a domain."""
@@ -44,6 +47,12 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def reliability(one: Any) -> float:
+    """The share of the spread of χ over tokens that is not error."""
+    error = float((one.standard_error.astype(float) ** 2).mean())
+    return 1 - error / float(one.chi.astype(float).var())
+
+
 def main() -> None:
     """Measure, write down, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.smollm2_susceptibility")
@@ -52,10 +61,7 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=64)
     parser.add_argument("--examples", type=int, default=96, help="of the data")
     parser.add_argument("--probe", type=int, default=24, help="examples of each probe")
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--warmup", type=int, default=60)
-    parser.add_argument("--thin", type=int, default=5)
+    parser.add_argument("--draws", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("/tmp/germ-smollm2"))
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -74,7 +80,7 @@ def main() -> None:
 
     posterior = LocalPosterior.from_model(model, {"input_ids": data}, restrict=args.heads[-1])
     short = shorten(posterior, say=say)
-    batch = torch.arange(args.batch_size)
+    batch = torch.arange(BATCH)
     for name, one in (("whole", posterior), ("shortened", short)):
         prepared = one.batch(batch)
         one.example_losses(one.anchor, prepared)
@@ -99,9 +105,6 @@ def main() -> None:
         folder=args.folder,
         name="SmolLM2-135M-Instruct",
         draws=args.draws,
-        warmup=args.warmup,
-        thin=args.thin,
-        batch_size=args.batch_size,
         progress=tell,
     )
     found = result.data
@@ -115,6 +118,9 @@ def main() -> None:
         "bytes": sum(f.stat().st_size for f in args.folder.rglob("*") if f.is_file()),
         "chi_probe": found.chi_probe.values.tolist(),
         "standard_error_probe": found.standard_error_probe.values.tolist(),
+        "llc": found.llc.values.tolist(),
+        "llc_error": found.llc_error.values.tolist(),
+        "reliability": [reliability(found.isel(component=i)) for i in range(len(args.heads))],
         "heads": found.component.values.tolist(),
         "domains": found.probe.values.tolist(),
     }
@@ -125,21 +131,23 @@ def main() -> None:
         "# Susceptibilities of heads of SmolLM2-135M",
         "",
         f"{len(args.heads)} heads, {len(domains)} domains, {facts['tokens']} tokens, "
-        f"{args.draws} draws in each of {found.attrs['chains']} chains; {args.threads} thread(s): "
+        f"{args.draws} draws ({found.attrs['methods']}); {args.threads} thread(s): "
         f"{facts['seconds'] / 60:.0f} minutes, {facts['peak_gib']:.1f} GiB at most "
-        f"({facts['loaded_gib']:.1f} with the model loaded). A gradient of {args.batch_size} × "
+        f"({facts['loaded_gib']:.1f} with the model loaded). A gradient of {BATCH} × "
         f"{args.context} tokens takes {facts['gradient_seconds_whole']:.2f} s, "
         f"{facts['gradient_seconds_shortened']:.2f} s from the cut on. "
         f"On disk {facts['bytes'] / 2**20:.2f} MiB.",
         "",
-        "| head | " + " | ".join(facts["domains"]) + " |",
-        "|---|" + "---|" * len(domains),
+        "Reliability: the share of the spread of χ over tokens that is not error.",
+        "",
+        "| head | refined λ̂ | reliability | " + " | ".join(facts["domains"]) + " |",
+        "|---|---|---|" + "---|" * len(domains),
     ]
-    for head, values, errors in zip(
-        facts["heads"], facts["chi_probe"], facts["standard_error_probe"], strict=True
-    ):
-        cells = " | ".join(f"{v:.2e} ± {e:.1e}" for v, e in zip(values, errors, strict=True))
-        lines.append(f"| {head} | {cells} |")
+    for i, head in enumerate(facts["heads"]):
+        pairs = zip(facts["chi_probe"][i], facts["standard_error_probe"][i], strict=True)
+        cells = " | ".join(f"{v:.2e} ± {e:.1e}" for v, e in pairs)
+        llc = f"{facts['llc'][i]:.3f} ± {facts['llc_error'][i]:.3f}"
+        lines.append(f"| {head} | {llc} | {facts['reliability'][i]:.2f} | {cells} |")
     text = "\n".join(lines) + "\n"
     (args.out / "smollm2_susceptibility.md").write_text(text)
     print(text)

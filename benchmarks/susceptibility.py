@@ -11,7 +11,8 @@ Both compute χ of the same tokens, for the same components of the same model, o
 in a process of its own, on one thread, with sets-up, files and all. An error falls as 1/√time, so
 that the time to a standard error s is (seconds of a run)·(its error/s)²: what is compared is
 seconds × mean squared standard error, which no choice of the number of draws changes. germ has its
-own settings beyond nβ and γ; the peer those published, and the best of some others.
+own settings beyond nβ and γ; the peer those published, and the best of some others whose χ agrees
+with germ's. germ's chains are measured beside its default, draws of the Gaussian.
 
 Writes `benchmarks/results/susceptibility.{json,md}` after every job.
 """
@@ -30,14 +31,11 @@ from typing import Any
 
 from benchmarks.overhead import RESULTS, ROOT, machine, say
 from benchmarks.susceptibility_cases import BATCH_SIZE, CASES, DEFAULT_SAMPLING_BATCHES, DRAWS
-from benchmarks.susceptibility_report import FEW, markdown
+from benchmarks.susceptibility_report import CHAINED, FEW, markdown
 from benchmarks.susceptibility_worker import Job
 
 OTHERS = ((3e-3, 1), (3e-4, 1), (1e-3, 5), (1e-4, 20))
 """Step sizes of the peer, and steps between draws, that are tried beside the published ones."""
-
-OTHER_THINS = (2, 3)
-"""germ's steps between draws, tried beside its default."""
 
 AGREEMENT = "layers.0.head.4,layers.1.head.6"
 """Components whose χ is compared with precision: both sides with φ over all of few examples, and
@@ -48,17 +46,15 @@ AGREEMENT_EXAMPLES = 4 * BATCH_SIZE
 
 def jobs(case: str, folder: Path) -> dict[str, Job]:
     """What is measured of a case, by name."""
-    own = {"draws": DRAWS}  # as many as the peer; the rest is germ's choice
-    germ = Job(case, "germ", str(folder), str(folder / f"{case}-germ"), settings=own)
+    germ = Job(case, "germ", str(folder), str(folder / f"{case}-germ"))
     peer = replace(germ, contender="peer", out=str(folder / f"{case}-peer"), settings={})
     found = {"germ": germ, "peer": peer}
-    for thin in OTHER_THINS:
-        found[f"germ every {thin}"] = replace(
-            germ,
-            components=CASES[case].tried,
-            settings={**own, "thin": thin},
-            out=str(folder / f"{case}-germ-{thin}"),
-        )
+    found[CHAINED] = replace(
+        germ,
+        components=CASES[case].tried,
+        settings={"method": "chains", "draws": DRAWS},
+        out=str(folder / f"{case}-germ-chains"),
+    )
     for step_size, thin in OTHERS:
         name = f"peer ε={step_size:g} every {thin}"
         found[name] = replace(
@@ -96,7 +92,7 @@ def agreement(folder: Path) -> dict[str, Job]:
 
 def shortened(job: Job) -> Job:
     """The job with few draws, to see that it runs."""
-    settings = {"draws": 8, "warmup": 20, "thin": 2} if job.contender == "germ" else {}
+    settings = {"draws": 8, "chains": 2, "warmup": 20} if job.contender == "germ" else {}
     components = job.components or CASES[job.case].tried
     return replace(
         job, draws=4, burnin=0, thin=1, components=components, settings=job.settings | settings

@@ -12,6 +12,11 @@ from benchmarks.susceptibility_cases import CASES
 
 MIB = 2**20
 FEW = "peer, φ of its default 48 examples"
+CHAINED = "germ, by chains"
+
+MISFIT = 2.0
+"""Mean squared difference from germ's χ, in units of both squared errors, above which a setting of
+the peer is not said to estimate the same thing."""
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -79,12 +84,13 @@ def _table(jobs: Mapping[str, Any], tried: str) -> list[str]:
                 )
                 continue
             share = costs(job)["wall"] / on_tried["wall"]
+            misfit = _misfit(jobs["germ"], job)
             # φ of a few fixed examples is that of another loss: cheaper, but not the same χ.
-            if share < best[1] and name != FEW:
+            if share < best[1] and name != FEW and misfit < MISFIT:
                 best = (name, share, peer)
             rows.append(
                 f"| {name}, on {tried} | {costs(job)['s']:.0f} | {costs(job)['variance']:.3g} | "
-                f"{share:.2f} × published | | |"
+                f"{share:.2f} × published; misfit {misfit:.2f} | | |"
             )
     lines = [
         "| | seconds | mean SE² | ratio, wall clock | ratio, CPU | on disk |",
@@ -102,6 +108,19 @@ def _table(jobs: Mapping[str, Any], tried: str) -> list[str]:
             f"{peer['wall'] / germ['wall']:.1f} times for the published ones.",
         ]
     return lines
+
+
+def _misfit(germ: Mapping[str, Any], job: Mapping[str, Any]) -> float:
+    """Mean squared difference of χ over both squared errors; 1 is agreement."""
+    ours, theirs = (np.load(Path(x["out"] + ".npz")) for x in (germ, job))
+    found = []
+    for i, component in enumerate(theirs["component"]):
+        k = list(ours["component"]).index(component)
+        values = [ours["chi"][k], ours["error"][k], theirs["chi"][i], theirs["error"][i]]
+        chi, error, other, other_error = (np.asarray(v, np.float64) for v in values)
+        noise = np.square(error).mean() + np.square(other_error).mean()
+        found.append(np.square(chi - other).mean() / noise)
+    return float(np.mean(found))
 
 
 def _few(jobs: Mapping[str, Any]) -> list[str]:

@@ -34,8 +34,9 @@ CONTEXT, NUM, NUM_PROBE = 24, 48, 24
 SHARE, NBETA = 0.1, 30.0
 STEP = 5e-4
 CHAINS, WARMUP, DRAWS, THIN = 4, 40, 40, 2
-"""Of the runs with common random numbers; those of χ have `MORE` times the draws."""
-MORE = 5
+"""Of the runs with common random numbers."""
+CHI_DRAWS = 64
+"""Of χ, from the Gaussian."""
 
 
 def mixed(share: float) -> Any:
@@ -84,8 +85,7 @@ def main() -> None:
     restrictions = expand(model, heads)
     found = germ.responding.susceptibility(
         model, {"input_ids": data}, probes={k: {"input_ids": v} for k, v in sets.items()},
-        components=restrictions, sampler=LeimkuhlerMatthews(STEP), chains=CHAINS,
-        draws=MORE * DRAWS, warmup=WARMUP, thin=THIN, batch_size=NUM,
+        components=restrictions, draws=CHI_DRAWS,
     )  # fmt: skip
     chi, error = found.data["chi_probe"].values, found.data["standard_error_probe"].values
     print(f"chi: {time.monotonic() - begun:.0f} s", flush=True)
@@ -113,7 +113,9 @@ def main() -> None:
         "settings": {
             "context": CONTEXT, "examples": NUM, "probe_examples": NUM_PROBE, "share": SHARE,
             "nbeta": NBETA, "localization": 300.0, "step_size": STEP, "chains": CHAINS,
-            "draws": MORE * DRAWS, "thin": THIN, "torch": torch.__version__,
+            "draws": DRAWS, "thin": THIN,
+            "chi_draws": CHI_DRAWS, "chi_methods": found.data.attrs["methods"],
+            "torch": torch.__version__,
         },
     }  # fmt: skip
     options.out.mkdir(parents=True, exist_ok=True)

@@ -120,7 +120,7 @@ def run_germ(job: Job, model: nn.Module, data: torch.Tensor, probes: dict[str, t
         "wall": ended[0] - began[0],
         "cpu": ended[1] - began[1],
         "bytes": size_of(folder),
-        "attrs": {k: result.attrs[k] for k in ("num_draws", "chains", "settings")},
+        "attrs": {k: result.attrs[k] for k in ("methods", "least_draws", "settings")},
     }
     return arrays, took
 

@@ -347,3 +347,11 @@ def test_components_are_found_once_and_again_when_the_model_changes():
     assert components.find(model) is found
     model.blocks[1].mlp = nn.Linear(24, 24, bias=False)
     assert "blocks.1.mlp.bias" not in components.find(model)["layers.1"]
+
+
+def test_found_where_gradients_are_switched_off():
+    """Proofs take gradients of their own, whatever the caller has switched off."""
+    model = build(next(iter(LAYOUTS)))
+    with torch.no_grad():
+        found = components.find(model)
+    assert list(found) == list(built(next(iter(LAYOUTS)))[1])

@@ -334,7 +334,7 @@ def test_written_and_read(model, tmp_path):
     found.write(tmp_path)
     again = responses.read(tmp_path)
     xr.testing.assert_identical(again.data.drop_attrs(), found.data.drop_attrs())
-    assert again.data.attrs["settings"]["thin"] == 2
+    assert again.data.attrs["settings"]["chains"]["thin"] == 2
     table = (tmp_path / "susceptibility.csv").read_text().splitlines()
     assert table[0] == "component,probe,chi,standard_error,z" and len(table) == 1 + 3 * 2
     with pytest.raises(GermError, match="expected the folder of a germ susceptibility"):

@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from germ.development.behaving import behaviour
     from germ.errors import GermError, SamplingFailed, Status
     from germ.estimate.budget import ErrorBudget
     from germ.estimate.control import Control, control
@@ -57,6 +58,7 @@ __all__ = [
     "Susceptibility",
     "Sweep",
     "TwoTemperatures",
+    "behaviour",
     "control",
     "crossover",
     "free_energy",
@@ -79,6 +81,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "development.behaving": ("behaviour",),
     "errors": ("GermError", "SamplingFailed", "Status"),
     "estimate.budget": ("ErrorBudget",),
     "estimate.control": ("Control", "control"),

@@ -7,6 +7,7 @@ What is where is found from structure and proven by behaviour (`component_search
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -136,7 +137,7 @@ def find(model: nn.Module) -> Components:
     known = _known.get(model)
     if known is not None and known[0] == key:
         return known[1]
-    with at_rest(model):
+    with at_rest(model), torch.enable_grad():
         found = _find(model)
     _known[model] = key, found
     return found
@@ -274,9 +275,9 @@ def _heads(model: nn.Module, block: Block, known: dict[Any, Heads]) -> Heads:
     attention = Alone(module, call, random_weights=True)
     key = type(module), tuple((name, p.shape) for name, p in attention.params.items())
     if key in known:
-        heads = known[key]
-        prove(attention, heads)
-        return heads
+        with contextlib.suppress(GermError):
+            prove(attention, known[key])
+            return known[key]
     heads = find_heads(attention, stated_heads(model, module))
     coupled = prove(attention, heads)
     known[key] = Heads(heads.output, heads.heads, heads.groups, heads.members, coupled)

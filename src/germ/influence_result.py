@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import xarray as xr
 
 from germ.errors import GermError
 from germ.estimate.influence import Pooled
-from germ.store import files
+from germ.store import datasets, files
 from germ.types import Batch
 
 Decode = Callable[[list[int]], str]
@@ -242,8 +241,7 @@ class Influence:
         folder = Path(folder)
         paths = {"zarr": folder / "influence.zarr", "csv": folder / "influence.csv"}
         with files.writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            to_zarr(self.data, paths["zarr"])
+            datasets.write(self.data, paths["zarr"])
             text = io.StringIO()
             rows = self._table(decode, num)
             writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -292,16 +290,3 @@ def printable(text: str) -> str:
     """
     written = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return "".join(written)
-
-
-def to_zarr(data: xr.Dataset, path: Path) -> None:
-    """Write a data set whose attributes may be nested and whose coordinates may be strings."""
-    import warnings
-
-    plain = data.assign_attrs(
-        {k: v if isinstance(v, str | int | float) else json.dumps(v) for k, v in data.attrs.items()}
-    )
-    with warnings.catch_warnings():
-        # Strings have no final place in the Zarr 3 specification yet.
-        warnings.filterwarnings("ignore", message=".*(specification|Consolidated|vlen|string).*")
-        plain.to_zarr(path, mode="w", consolidated=False)

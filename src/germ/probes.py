@@ -242,6 +242,16 @@ class ProbeLosses:
         found = [probe.data.fingerprint() for probe in self._probes]
         return {"probes": found, "excess_examples": NUM_EXAMPLES, "form": FORM}
 
+    def token_losses(self, position: Tensor) -> Tensor:
+        """ℓ(w) of every token of every probe at `position` (d,): (tokens,), float64."""
+        with torch.no_grad():
+            return torch.cat([self._losses(position, piece) for piece in self._pieces])
+
+    @property
+    def excess(self) -> Excess:
+        """What estimates φ of the same posterior."""
+        return self._excess
+
     def _losses(self, position: Tensor, piece: Batch) -> Tensor:
         return self.posterior.token_losses(position, piece).double().reshape(-1)
 

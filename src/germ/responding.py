@@ -2,35 +2,41 @@
 
 Memory and disk are O(components × tokens), never × draws. Every component sees the same batches and
 noise keys, the same probes, and what can be computed once for several of them is.
+
+Two ways lead to the same χ: independent draws of the Gaussian that localization makes, where a
+component hardly leaves it (`germ.gaussian`), and chains, which are right everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import nn
 
 from germ import prefix, probes
+from germ.anchor_gradients import anchor_gradients
 from germ.data import Data, as_data
-from germ.diagnostics import average
 from germ.errors import GermError
 from germ.estimate.response import MIN_CHAINS, MIN_DRAWS, Baseline, Means, Response
+from germ.gaussian_response import NotGaussian, respond
 from germ.losses import causal_lm, resolve_loss
 from germ.measuring import run_path
 from germ.posterior import LocalPosterior
+from germ.response_table import OBSERVABLE, assemble
 from germ.responses import Susceptibility
-from germ.restriction import Restriction
+from germ.restriction import Restriction, select
 from germ.sampling import sample
 from germ.setup import AnySampler
 from germ.types import LossFn
 
 CENTRINGS = ("restricted", "full")
+
+METHODS = ("auto", "gaussian", "chains")
 
 CHAINS, DRAWS = 4, 50
 """Few draws and far apart: a draw costs a forward pass over all probes."""
@@ -43,11 +49,6 @@ of SGLD at ε = 10⁻³), and stands at its mean after 12. `ess` says whether it
 BATCH_EXAMPLES = 16
 """Sequences a step. At the nβ and γ of language models the noise of plain gradients of so few heats
 by a millionth (`germ calibrate --batch-size 16 --gradient minibatch`): what is bought is steps."""
-
-FEW = 0.5
-"""Effective draws as a share of all draws below which it is said that they are too close."""
-
-OBSERVABLE = "response"
 
 UNITS = "nats² (a covariance of φ, the model's loss, with the loss of a token)"
 
@@ -68,8 +69,9 @@ def susceptibility(
     sampler: str | AnySampler = "auto",
     folder: str | Path | None = None,
     name: str = "",
+    method: str = "auto",
     chains: int = CHAINS,
-    draws: int = DRAWS,
+    draws: int | None = None,
     thin: int = THIN,
     warmup: int = WARMUP,
     progress: Progress | None = None,
@@ -97,8 +99,13 @@ def susceptibility(
         folder: Where the runs are kept, one a component: finished ones are used again and those
             interrupted go on. None keeps nothing.
         name: Of the model, to be written down.
+        method: `"gaussian"`: weighted draws of the localization's Gaussian; `"chains"`; or
+            `"auto"`: the first for components whose draws are then worth at least half of the
+            posterior's own, unless a sampler is given, and chains for others.
         chains: Number of chains, at least 2; their spread gives the standard errors.
-        draws: Draws a chain.
+        draws: Draws a chain, 50 by default. Of the Gaussian, draws in all, rounded up to groups
+            of one size; by default as many as make 95% of the spread of χ over tokens more than
+            error, 8 to 64.
         thin: Steps from one draw to the next.
         warmup: Steps before the first draw.
         progress: Told how it goes along.
@@ -110,12 +117,14 @@ def susceptibility(
 
     Raises:
         GermError: There is no such component; a probe does not fit, and is named; or there are too
-            few chains or draws for a covariance.
+            few chains or draws for a covariance; or the Gaussian was asked for and is not near.
         SamplingFailed: A chain failed.
     """
     _check(centring, chains, draws)
+    _check_method(method, sampler)
     resolved = resolve_loss("causal_lm" if loss is None else loss)
-    given = {"chains": chains, "draws": draws, "thin": thin, "warmup": warmup, "precision": None}
+    each = DRAWS if draws is None else draws
+    given = {"chains": chains, "draws": each, "thin": thin, "warmup": warmup, "precision": None}
     if resolved is causal_lm:
         settings = {**settings, **_cheap(settings)}
     run = _Run(
@@ -127,26 +136,29 @@ def susceptibility(
         sampler=sampler,
         folder=folder,
         settings={**given, **settings},
+        method="chains" if method == "auto" and sampler != "auto" else method,
+        draws=draws,
     )
-    chosen = _expand(model, components)
+    chosen = run.chosen = _expand(model, components)
     observed = run.see(probes, next(iter(chosen.values())))
     total = len(chosen) + (centring == "full")
     tell = progress or _silent
     baseline = None
     if centring == "full":
-        found = run.go("all", None, Means(run.layout.sizes), _teller(tell, 0, total, "all"))
+        found = run.chains("all", None, Means(run.layout.sizes), _teller(tell, 0, total, "all"))
         fields = ("gap", "error", "probe_gap", "probe_error")
         baseline = Baseline(*(torch.from_numpy(found[f"{OBSERVABLE}_{f}"].values) for f in fields))
     fold = Response(run.layout.sizes, baseline)
     parts: dict[str, xr.Dataset] = {}
     for number, (component, restriction) in enumerate(chosen.items(), total - len(chosen)):
         teller = _teller(tell, number, total, component)
-        parts[component] = run.go(component, restriction, fold, teller)
+        parts[component] = run.respond(component, restriction, fold, teller)
         if told is not None:
             told(component, parts[component])
     tell(total, total, "", "draws", 1, 1)
-    about = {"model": name, "centring": centring}
-    return Susceptibility(_assemble(run, parts, about, observed))
+    assert run.latest is not None
+    about = {"model": name, "centring": centring, "units": UNITS}
+    return Susceptibility(assemble(parts, run.layout, run.latest.at_anchor, about, observed))
 
 
 @dataclass
@@ -161,9 +173,13 @@ class _Run:
     sampler: str | AnySampler
     folder: str | Path | None
     settings: dict[str, Any]
+    method: str
+    draws: int | None
+    chosen: Mapping[str, Restriction] = field(default_factory=dict)
     probes: tuple[probes.Probe, ...] = ()
     layout: probes.Layout = None  # type: ignore[assignment]
     latest: probes.ProbeLosses | None = None
+    gradients: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def posterior(self, restriction: Restriction) -> LocalPosterior:
         """Of one component."""
@@ -187,7 +203,60 @@ class _Run:
         self.latest = probes.ProbeLosses(short, self.probes, like=like)
         return self.latest
 
-    def go(
+    def respond(
+        self, component: str, restriction: Restriction, fold: Response, tell: Any
+    ) -> xr.Dataset:
+        """χ of one component, by the one way or the other."""
+        if self.method == "chains":
+            return self.chains(component, restriction, fold, tell)
+        try:
+            return self.gaussian(component, restriction, fold, tell)
+        except NotGaussian as error:
+            if self.method == "gaussian":
+                raise GermError(
+                    f"{component}: {error}: its posterior at this nβ and γ is another one; take "
+                    "chains (method), or a larger γ"
+                ) from error
+            return self.chains(component, restriction, fold, tell)
+
+    def gaussian(
+        self, component: str, restriction: Restriction, fold: Response, tell: Any
+    ) -> xr.Dataset:
+        """χ of one component, from draws of the Gaussian.
+
+        Raises:
+            NotGaussian: It is too far from it.
+        """
+        posterior = self.posterior(restriction)
+        if posterior.localization == 0:
+            raise NotGaussian("there is no localization, γ = 0")
+        if any(dtype.itemsize < 4 for dtype in posterior.coordinates.dtypes):
+            raise NotGaussian("a difference quotient needs a model in float32")
+        losses = self.losses(posterior)
+        seed = int(self.settings.get("seed", 0))
+        path = None
+        if self.folder is not None:
+            observables = {OBSERVABLE: (losses, fold)}
+            settings = {"method": "gaussian", "seed": seed, "observables": observables}
+            settings["draws"] = self.draws
+            path = run_path(self.folder, component, losses.posterior, "auto", settings)
+        return respond(
+            losses, lambda: self.gradient(component, tell), fold.sizes, seed=seed,
+            num_draws=self.draws, baseline=fold.baseline, path=path,
+            fresh=bool(self.settings.get("fresh", False)), progress=tell,
+        )  # fmt: skip
+
+    def gradient(self, component: str, tell: Any) -> torch.Tensor:
+        """∇L_n(w*) of one component: of all of them in one pass, the first time."""
+        if not self.gradients:
+            self.gradients = anchor_gradients(
+                self.model, self.data, self.loss,
+                {name: select(self.model, which) for name, which in self.chosen.items()},
+                progress=lambda done, of: tell("gradient", done, of),
+            )  # fmt: skip
+        return self.gradients[component]
+
+    def chains(
         self, component: str, restriction: Restriction, fold: Response | Means, tell: Any
     ) -> xr.Dataset:
         """The run of one component."""
@@ -205,7 +274,7 @@ class _Run:
         )  # fmt: skip
 
 
-def _check(centring: str, chains: int, draws: int) -> None:
+def _check(centring: str, chains: int, draws: int | None) -> None:
     if centring not in CENTRINGS:
         raise GermError(f"expected centring to be one of {CENTRINGS}; got {centring!r}")
     if chains < MIN_CHAINS:
@@ -213,9 +282,19 @@ def _check(centring: str, chains: int, draws: int) -> None:
             f"expected at least {MIN_CHAINS} chains, whose spread is the standard error of a "
             f"susceptibility; got {chains}"
         )
-    if draws < MIN_DRAWS:
+    if draws is not None and draws < MIN_DRAWS:
         raise GermError(
             f"expected at least {MIN_DRAWS} draws a chain for a covariance; got {draws}: give more"
+        )
+
+
+def _check_method(method: str, sampler: str | AnySampler) -> None:
+    if method not in METHODS:
+        raise GermError(f"expected method to be one of {METHODS}; got {method!r}")
+    if method == "gaussian" and sampler != "auto":
+        raise GermError(
+            f"expected no sampler with method='gaussian', whose draws are independent; got "
+            f"{sampler!r}: leave one of them out"
         )
 
 
@@ -238,86 +317,6 @@ def _expand(model: nn.Module, components: Any) -> Mapping[str, Restriction]:
     if not chosen:
         raise GermError("expected at least one component; got none")
     return chosen
-
-
-def _assemble(
-    run: _Run, parts: Mapping[str, xr.Dataset], about: dict[str, Any], said: list[str]
-) -> xr.Dataset:
-    where, losses = run.layout, run.latest
-    assert losses is not None
-    names = np.array(where.names, dtype=str)
-    signs = np.array([1.0, -1.0], dtype=np.float32)[:, None, None]
-
-    def stacked(field: str) -> np.ndarray:
-        return np.stack([part[f"{OBSERVABLE}_{field}"].values for part in parts.values()])
-
-    variables: dict[str, Any] = {
-        "chi": (("component", "token"), stacked("chi")),
-        "standard_error": (("component", "token"), stacked("error")),
-        "chi_half": (("half", "component", "token"), stacked("chi") + signs * stacked("noise")),
-        "chi_probe": (("component", "probe"), stacked("chi_probe")),
-        "standard_error_probe": (("component", "probe"), stacked("error_probe")),
-        "loss_variance": ("component", stacked("variance")),
-        "loss_variance_error": ("component", stacked("variance_error")),
-        "loss_at_anchor": ("token", losses.at_anchor.float().cpu().numpy()),
-    }
-    found = [_effective(part) for part in parts.values()]
-    variables["ess"] = ("component", np.array([ess for ess, _ in found]))
-    variables["ess_square"] = ("component", np.array([ess for _, ess in found]))
-    if where.tokens is not None:
-        variables["tokens"] = (("probe_example", "context"), where.tokens)
-    first = next(iter(parts.values())).attrs
-    return xr.Dataset(
-        variables,
-        coords={
-            "component": np.array(list(parts), dtype=str),
-            "probe": names,
-            "token_probe": ("token", names[where.probe]),
-            "example": ("token", where.example),
-            "position": ("token", where.position),
-            "token_id": ("token", where.token_id),
-            "row": ("token", where.row),
-            "example_probe": ("probe_example", names[where.example_probe]),
-            "example_index": ("probe_example", where.example_index),
-        },
-        attrs={
-            **about,
-            "nbeta": first["nbeta"],
-            "localization": first["localization"],
-            "num_draws": int(next(iter(parts.values())).sizes["draw"]),
-            "chains": int(next(iter(parts.values())).sizes["chain"]),
-            "settings": {
-                k: first[k] for k in ("sampler", "batch_size", "gradient", "thin", "warmup", "seed")
-            },
-            "units": UNITS,
-            "warnings": [*said, *_too_close(parts, found)],
-        },
-    )
-
-
-def _too_close(parts: Mapping[str, xr.Dataset], found: list[tuple[float, float]]) -> list[str]:
-    """A sentence on the component whose draws depend on each other most, where they do."""
-    (name, part), (ess, _) = min(
-        zip(parts.items(), found, strict=True), key=lambda pair: pair[1][0]
-    )
-    num = part["loss_difference"].size
-    if not ess < FEW * num:
-        return []
-    return [
-        f"{name}: {num} draws are worth {ess:.0f} independent ones of φ; take them further apart "
-        "(thin), or more of them"
-    ]
-
-
-def _effective(samples: xr.Dataset) -> tuple[float, float]:
-    """Effective number of draws behind the mean of φ̂, and behind that of its square.
-
-    The noise of the batch makes φ̂ forget faster than the chain does; the distance from w* has none.
-    """
-    several = [np.asarray(samples[name].values, float) for name in ("loss_difference", "distance")]
-    means = [average(series).ess for series in several]
-    squares = [average(np.square(series - series.mean())).ess for series in several]
-    return min(means), min(squares)
 
 
 def _teller(progress: Progress, number: int, total: int, component: str) -> Any:

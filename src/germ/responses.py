@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import xarray as xr
 
 from germ.errors import GermError
 from germ.estimate.structure import standardized
-from germ.store import files
+from germ.store import datasets, files
 
 NAME = "susceptibility"
 
@@ -96,13 +95,8 @@ class Susceptibility:
         """
         folder = Path(folder)
         store, table = folder / f"{NAME}.zarr", folder / f"{NAME}.csv"
-        with files.writing(folder), warnings.catch_warnings():
-            # Zarr warns that its format has no settled form for text; it reads what it writes.
-            warnings.filterwarnings("ignore", module="zarr")
-            folder.mkdir(parents=True, exist_ok=True)
-            kept = self.data.copy()
-            kept.attrs = files.plain(dict(kept.attrs))
-            kept.to_zarr(store, mode="w", consolidated=False)
+        with files.writing(folder):
+            datasets.write(self.data, store)
             files.write_durable(table, [self.to_csv().encode()])
         return store, table
 
@@ -133,9 +127,7 @@ def read(path: str | Path) -> Susceptibility:
     if (path / f"{NAME}.zarr").is_dir():
         path = path / f"{NAME}.zarr"
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="zarr")
-            data = xr.open_zarr(path, consolidated=False).load()
+        data = datasets.read(path)
     except (OSError, ValueError, KeyError) as error:
         raise GermError(f"expected the folder of a germ susceptibility; {path}: {error}") from error
     if "chi" not in data:

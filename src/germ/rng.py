@@ -12,7 +12,7 @@ import struct
 import torch
 from torch import Tensor
 
-NOISE, UNIFORM, BATCH, PROBE, START, OBSERVED = range(6)
+NOISE, UNIFORM, BATCH, PROBE, START, OBSERVED, GAUSSIAN = range(7)
 """Streams: what a random number is for. Different streams never share numbers."""
 
 MEASURING = -2

@@ -32,6 +32,18 @@ FLAGS = {
     | POSTERIOR
     | KEEPING,
     "sweep": {"--data", "--control", "--json"} | SAMPLING | LOADING | POSTERIOR | KEEPING,
+    "behaviour": {
+        "--data",
+        "--counts",
+        "--rows",
+        "--measures",
+        "--early",
+        "--late",
+        "--seed",
+        "--out",
+        "--json",
+    }
+    | LOADING,
     "profile": {
         "--data",
         "--restrict",
@@ -71,6 +83,7 @@ FLAGS = {
         "--probe-examples",
         "--components",
         "--centring",
+        "--method",
         "--nbeta",
         "--localization",
         "--json",

@@ -7,7 +7,7 @@ import pytest
 from tests.cli.support import call, call_json, refused
 from tests.support_susceptibility import fake, fake_checkpoints
 
-from germ.influence_result import to_zarr
+from germ.store.datasets import write as to_zarr
 
 pytestmark = pytest.mark.usefixtures("folder")
 

@@ -270,7 +270,7 @@ def test_the_header_says_how_it_was_measured_and_what_the_sign_means(page):
     assert said["model"] == "fake" and said["probes"] == "2, 310 tokens"
     # Student's t with 3 degrees of freedom: P(|t| > 2) = 0.139 and P(|t| < 2.353) = 0.9.
     assert "from zero (by chance about 14%)" in text
-    assert "14% where the errors come from 4 chains" in text and "about 2.4 where" in text
+    assert "14% where errors come from 4 groups" in text and "about 2.4 where" in text
     assert "more weight on the token raises φ" in text
 
 
@@ -283,8 +283,8 @@ def test_warnings_and_effective_draws_are_there_where_they_are_known(tmp_path):
 
 
 def test_the_other_centring_has_its_own_equation(tmp_path):
-    # Where the number of chains is not known, errors are taken to be exact.
-    data = DATA.assign_attrs(centring="full", chains="?")
+    # Where the number of groups is not known, errors are taken to be exact.
+    data = DATA.assign_attrs(centring="full", least_groups="?")
     _, text = write(data, tmp_path)
     assert "from zero (by chance about 5%)" in text
     assert "E<sub>f</sub>[L]" in text and "−Cov[" not in text

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from germ.cli import boundary
+from germ.cli.behaviour import behaviour
 from germ.cli.calibrate import calibrate
 from germ.cli.components import components
 from germ.cli.demo import demo
@@ -32,6 +33,7 @@ germ demo shows what comes out, on a small model that germ ships. On your own:
 germ llc MODEL --data FILE         one model, one number with its error
 
 germ sweep 'RUN/*' --data FILE     every checkpoint of a training run
+germ behaviour 'RUN/*' --data FILE what it does, and where its heads look
 
 germ profile MODEL --data FILE     is the number a λ, or does it depend on nβ and γ?
 
@@ -105,8 +107,8 @@ def _root(
 
 
 for _command in (
-    llc, sweep, profile, calibrate, components, susceptibility, influence, structure, show, exact,
-    experiment, demo, doctor,
+    llc, sweep, behaviour, profile, calibrate, components, susceptibility, influence, structure,
+    show, exact, experiment, demo, doctor,
 ):  # fmt: skip
     app.command(
         _command.__name__, help=_unwrapped(_command.__doc__ or ""), epilog=_unwrapped(EPILOG)

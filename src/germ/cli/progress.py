@@ -13,6 +13,7 @@ from rich.progress import (
 
 STAGES = {
     "anchor": "loss at w*",
+    "gradient": "gradient at w*",
     "calibrate": "curvature at w*",
     "warmup": "warmup",
     "draws": "draws",

@@ -38,8 +38,15 @@ class Apart(Sampling):
         Option("--chains", help="Chains; their spread is the error.", rich_help_panel="Sampling"),
     ] = 4
     draws: Annotated[
-        int, Option("--draws", help="Draws of each chain.", rich_help_panel="Sampling")
-    ] = 50
+        int | None,
+        Option(
+            "--draws",
+            help="Draws of each chain, 50 by default; of the Gaussian, draws in all, by default as "
+            "many as lift χ out of its errors.",
+            rich_help_panel="Sampling",
+            show_default=False,
+        ),
+    ] = None
     thin: Annotated[
         int, Option("--thin", help="Steps from one draw to the next.", rich_help_panel="Sampling")
     ] = 5
@@ -142,6 +149,15 @@ def susceptibility(
             rich_help_panel="Posterior",
         ),
     ] = "auto",
+    method: Annotated[
+        str,
+        Option(
+            "--method",
+            help="gaussian: weighted draws of the localization's Gaussian; chains; auto: the first "
+            "where those are worth enough and no sampler is named.",
+            rich_help_panel="Sampling",
+        ),
+    ] = "auto",
     sampling: Apart,
     out: Annotated[
         Path,
@@ -164,7 +180,8 @@ def susceptibility(
     screen = Screen(json=printing.json)
     named = _named(probe)
     targets = hub.expand(models)
-    settings = {"nbeta": nbeta, "localization": localization, "centring": centring}
+    settings = {"nbeta": nbeta, "localization": localization}
+    settings |= {"centring": centring, "method": method}
     settings |= sampling.settings() | keeping.settings() | {"sampler": sampling.make()}
     chosen = ",".join(components or ["heads"])
     found: dict[int | str, Susceptibility] = {}
@@ -207,6 +224,7 @@ def _one(
     from germ.sweeping import loss_of
 
     begun: list[str] = []
+    rows: list[str] = []
 
     def progress(index: int, total: int, name: str, stage: str, done: int, of: int) -> None:
         if name and (not begun or begun[-1] != name):
@@ -215,12 +233,15 @@ def _one(
         bars.stage(stage, done, of)
 
     def told(name: str, run: xr.Dataset) -> None:
-        if not begun or len(begun) == 1:
+        if not rows:
             screen.say(f"{'χ':24}" + "".join(f"{probe[-22:]:>24}" for probe in probes), "bold")
         pairs = zip(run["response_chi_probe"].values, run["response_error_probe"].values,
                     strict=True)  # fmt: skip
+        rows.append(name)
         cells = (f"{chi:.3g} ± {error:.2g}" for chi, error in pairs)
         screen.say(f"{name:24}" + "".join(f"{cell:>24}" for cell in cells))
+        if settings["method"] == "auto" and run.attrs.get("method") != "gaussian":
+            screen.say(f"{name}: by chains", "dim")
 
     return germ.responding.susceptibility(
         loaded.model, examples, probes=probes, components=components,

@@ -185,7 +185,7 @@ class Response(Covariance):
         }
 
     def _probe_means(self, values: Tensor) -> Tensor:
-        return _probe_means(values, self.sizes)
+        return probe_means(values, self.sizes)
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class Means(Covariance):
         """The fields of a `Baseline`."""
         chains = _stack(summaries)
         gaps = chains.x - chains.losses
-        by_probe = _probe_means(gaps, self.sizes)
+        by_probe = probe_means(gaps, self.sizes)
         return {
             "gap": gaps.mean(0),
             "error": spread(gaps),
@@ -224,5 +224,6 @@ def _half_covariance(chains: _Chains) -> Tensor:
     return product - a * b
 
 
-def _probe_means(values: Tensor, sizes: tuple[int, ...]) -> Tensor:
+def probe_means(values: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Means of `values` (rows, tokens) over each probe, (rows, probes)."""
     return torch.stack([part.mean(1) for part in values.split(list(sizes), dim=1)], dim=1)

@@ -18,8 +18,9 @@ _SETTINGS = {
     "nbeta": "inverse temperature nβ",
     "localization": "localization γ",
     "centring": "centring",
-    "chains": "chains",
-    "num_draws": "draws a chain",
+    "methods": "how it was drawn",
+    "least_groups": "independent groups of draws behind an error, at least",
+    "least_draws": "draws of a component, at least",
     "units": "unit of χ",
 }
 
@@ -83,16 +84,17 @@ def settings(view: TokenView) -> str:
 def guide(view: TokenView) -> str:
     """How to read colours, errors and what chance alone would show."""
     chance = "Chance alone puts 5% of tokens beyond two exact standard errors"
-    chains = _chains(view)
-    if chains is not None:
-        chance += f", and {by_chance(view)} where the errors come from {chains} chains, as here"
-    strength = f"{student.ppf((1 + STRENGTH) / 2, chains - 1 if chains else 1e9):.1f}"
+    groups = _groups(view)
+    if groups is not None:
+        chance += f", and {by_chance(view)} where errors come from {groups} groups, as here"
+    strength = f"{student.ppf((1 + STRENGTH) / 2, groups - 1 if groups else 1e9):.1f}"
     return (
         '<details open><summary>How to read this page</summary><ul class="note">'
         "<li>Darker means larger |χ|, in greyscale too. The sign is the colour, and the bar: above "
         "the token where χ is positive, below it where it is negative.</li>"
-        "<li>± is one standard error, from the spread between chains. What is within two of zero "
-        f"is grey text without colour. {chance}; all tokens share the same draws, so that chance "
+        "<li>± is one standard error, from the spread between independent groups of draws. "
+        f"What is within two of zero is grey text without colour. {chance}; all tokens share the "
+        "same draws, so that chance "
         "colours many of them together. A few coloured tokens are no finding.</li>"
         "<li>z is χ over its standard error; <q>90% of |z|</q> is what nine tokens in ten stay "
         f"below: about {strength} where there is nothing but noise.</li>"
@@ -104,15 +106,15 @@ def guide(view: TokenView) -> str:
 
 
 def by_chance(view: TokenView) -> str:
-    """How many tokens are beyond two errors where there is nothing: Student's t over chains."""
-    chains = _chains(view)
-    return f"{200 * student.sf(SIGNAL, chains - 1 if chains else 1e9):.0f}%"
+    """How many tokens are beyond two errors where there is nothing: Student's t over groups."""
+    groups = _groups(view)
+    return f"{200 * student.sf(SIGNAL, groups - 1 if groups else 1e9):.0f}%"
 
 
-def _chains(view: TokenView) -> int | None:
-    """How many chains the errors come from, where it is known."""
-    chains = view.attrs.get("chains")
-    return int(chains) if isinstance(chains, Integral) and int(chains) > 1 else None
+def _groups(view: TokenView) -> int | None:
+    """How many independent groups of draws the errors come from, where it is known."""
+    groups = view.attrs.get("least_groups", view.attrs.get("chains"))
+    return int(groups) if isinstance(groups, Integral) and int(groups) > 1 else None
 
 
 def _value(key: str, value: Any) -> str:
