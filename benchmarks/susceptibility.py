@@ -37,6 +37,9 @@ from benchmarks.susceptibility_worker import Job
 OTHERS = ((3e-3, 1), (3e-4, 1), (1e-3, 5), (1e-4, 20))
 """Step sizes of the peer, and steps between draws, that are tried beside the published ones."""
 
+GERM_DRAWS = 16
+"""Fewer than germ would take by itself, for time: what is compared does not depend on it."""
+
 AGREEMENT = "layers.0.head.4,layers.1.head.6"
 """Components whose χ is compared with precision: both sides with φ over all of few examples, and
 the peer with steps so short that its discretization does not show."""
@@ -46,7 +49,8 @@ AGREEMENT_EXAMPLES = 4 * BATCH_SIZE
 
 def jobs(case: str, folder: Path) -> dict[str, Job]:
     """What is measured of a case, by name."""
-    germ = Job(case, "germ", str(folder), str(folder / f"{case}-germ"))
+    germ = Job(case, "germ", str(folder), str(folder / f"{case}-germ"),
+               settings={"draws": GERM_DRAWS})  # fmt: skip
     peer = replace(germ, contender="peer", out=str(folder / f"{case}-peer"), settings={})
     found = {"germ": germ, "peer": peer}
     found[CHAINED] = replace(

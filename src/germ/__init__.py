@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from germ.development.behaving import behaviour
+    from germ.development.stage_table import Stages
+    from germ.development.staging import stages
     from germ.errors import GermError, SamplingFailed, Status
     from germ.estimate.budget import ErrorBudget
     from germ.estimate.control import Control, control
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from germ.estimate.two_temperatures import TwoTemperatures, two_temperatures
     from germ.estimate.waic import WAIC, waic, waic_observables
     from germ.estimate.wbic import WBIC, wbic
+    from germ.gaussian_measuring import GaussianLLC, gaussian_llc
     from germ.influence_result import Influence
     from germ.influencing import influence
     from germ.laddering import ladder
@@ -45,6 +48,7 @@ __all__ = [
     "Control",
     "ErrorBudget",
     "FreeEnergy",
+    "GaussianLLC",
     "GermError",
     "Influence",
     "LocalPosterior",
@@ -54,6 +58,7 @@ __all__ = [
     "Refined",
     "Restatement",
     "SamplingFailed",
+    "Stages",
     "Status",
     "Susceptibility",
     "Sweep",
@@ -62,6 +67,7 @@ __all__ = [
     "control",
     "crossover",
     "free_energy",
+    "gaussian_llc",
     "influence",
     "ladder",
     "llc",
@@ -72,6 +78,7 @@ __all__ = [
     "refine",
     "restatement",
     "sample",
+    "stages",
     "susceptibility",
     "sweep",
     "two_temperatures",
@@ -82,6 +89,8 @@ __all__ = [
 
 _HOMES = {
     "development.behaving": ("behaviour",),
+    "development.stage_table": ("Stages",),
+    "development.staging": ("stages",),
     "errors": ("GermError", "SamplingFailed", "Status"),
     "estimate.budget": ("ErrorBudget",),
     "estimate.control": ("Control", "control"),
@@ -94,6 +103,7 @@ _HOMES = {
     "estimate.two_temperatures": ("TwoTemperatures", "two_temperatures"),
     "estimate.waic": ("WAIC", "waic", "waic_observables"),
     "estimate.wbic": ("WBIC", "wbic"),
+    "gaussian_measuring": ("GaussianLLC", "gaussian_llc"),
     "influence_result": ("Influence",),
     "influencing": ("influence",),
     "laddering": ("ladder",),

@@ -32,6 +32,7 @@ FLAGS = {
     | POSTERIOR
     | KEEPING,
     "sweep": {"--data", "--control", "--json"} | SAMPLING | LOADING | POSTERIOR | KEEPING,
+    "stages": {"--nbeta", "--level", "--out", "--seed", "--json"},
     "behaviour": {
         "--data",
         "--counts",

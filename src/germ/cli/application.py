@@ -22,6 +22,7 @@ from germ.cli.influence import influence
 from germ.cli.llc import llc
 from germ.cli.profile import profile
 from germ.cli.show import show
+from germ.cli.stages import stages
 from germ.cli.structure import structure
 from germ.cli.susceptibility import susceptibility
 from germ.cli.sweep import sweep
@@ -33,6 +34,7 @@ germ demo shows what comes out, on a small model that germ ships. On your own:
 germ llc MODEL --data FILE         one model, one number with its error
 
 germ sweep 'RUN/*' --data FILE     every checkpoint of a training run
+germ stages RUNS                   where training turns: stages from a sweep
 germ behaviour 'RUN/*' --data FILE what it does, and where its heads look
 
 germ profile MODEL --data FILE     is the number a λ, or does it depend on nβ and γ?
@@ -107,8 +109,8 @@ def _root(
 
 
 for _command in (
-    llc, sweep, behaviour, profile, calibrate, components, susceptibility, influence, structure,
-    show, exact, experiment, demo, doctor,
+    llc, sweep, stages, behaviour, profile, calibrate, components, susceptibility, influence,
+    structure, show, exact, experiment, demo, doctor,
 ):  # fmt: skip
     app.command(
         _command.__name__, help=_unwrapped(_command.__doc__ or ""), epilog=_unwrapped(EPILOG)

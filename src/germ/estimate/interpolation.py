@@ -24,6 +24,11 @@ from germ.estimate.response import Baseline, contrast, probe_means, spread
 GROUPS = 16
 """Groups of draws whose spread gives errors."""
 
+WORTH = 0.2
+"""Of unweighted draws, what weighted ones must be worth; below, chains are the better way. Down to
+it errors are true: on Gaussian posteriors with draws worth 0.95, 0.7 and 0.4, χ − truth had an rms
+of 0.97, 1.02 and 1.1 errors, in 14 tokens × 32 seeds of 16 draws."""
+
 FORM = 1
 """Of the results: raised when they change, so that what is stored without some is not used."""
 

@@ -100,11 +100,42 @@ def restatement(
             f"expected checkpoints at one nbeta; got {', '.join(f'{s:g}' for s in sorted(scales))}"
         )
     nbeta = scales.pop()
-    names = range(len(estimates)) if names is None else names
-    loss = np.array([estimate.anchor_loss for estimate in estimates])
-    sampled = np.array([estimate.expected_loss for estimate in estimates])
-    error = np.array([estimate.standard_error for estimate in estimates]) / nbeta
-    values = np.array([estimate.value for estimate in estimates])
+    return restatement_of(
+        np.array([estimate.anchor_loss for estimate in estimates]),
+        np.array([estimate.value for estimate in estimates]),
+        np.array([estimate.standard_error for estimate in estimates]) / nbeta,
+        nbeta=nbeta,
+        names=names,
+        untrained_loss=untrained_loss,
+    )
+
+
+def restatement_of(
+    loss: np.ndarray,
+    values: np.ndarray,
+    error: np.ndarray,
+    *,
+    nbeta: float,
+    names: Sequence[int | float | str] | None = None,
+    untrained_loss: float | None = None,
+) -> Restatement:
+    """As `restatement`, of numbers.
+
+    Args:
+        loss: L(w*), (checkpoint,).
+        values: λ̂ at this nβ.
+        error: Standard errors of E[L] = L(w*) + λ̂/nβ.
+        nbeta: nβ.
+        names: As for `restatement`.
+        untrained_loss: As for `restatement`.
+
+    Raises:
+        GermError: There are fewer than four.
+    """
+    if len(loss) < MIN_CHECKPOINTS:
+        raise GermError(f"expected at least {MIN_CHECKPOINTS} checkpoints; got {len(loss)}")
+    names = range(len(loss)) if names is None else names
+    sampled = loss + values / nbeta
     slope, slope_error = _line(loss, sampled)
     first, last = _longest_constant(loss, sampled, error)
     way = math.nan
@@ -184,7 +215,7 @@ def _longest_constant(loss: np.ndarray, sampled: np.ndarray, error: np.ndarray) 
 
 def _sentences(
     found: Restatement,
-    names: Sequence[int | str],
+    names: Sequence[int | float | str],
     loss: np.ndarray,
     sampled: np.ndarray,
     nbeta: float,
