@@ -31,6 +31,7 @@ from germ import LocalPosterior, prefix, responses
 from germ.anchor_gradients import anchor_gradients
 from germ.components import expand
 from germ.data import as_data
+from germ.development.attention_patterns import patterns
 from germ.estimate import structure
 from germ.losses import causal_lm
 from germ.restriction import select
@@ -77,15 +78,38 @@ def kinds(data: xr.Dataset) -> dict[str, np.ndarray]:
     tokenizer = bundled.tokenizer()
     ids = data["token_id"].values
     text = {i: tokenizer.decode([i]) for i in np.unique(ids).tolist()}
+    line_break = np.array([text[i] == "\n" for i in ids])
+    wrapped = data["token_probe"].values == "literature"
     inside = np.array([bool(re.fullmatch(r"[A-Za-z]+", text[i])) for i in ids])
     begins = np.array([bool(re.fullmatch(r" [A-Za-z]+", text[i])) for i in ids])
     loss = data["loss_at_anchor"].values
     repeated = _seen_before(data)
     return {
+        "line break / other token, in wrapped prose": np.where(
+            wrapped, 2 * line_break.astype(int) - 1, 0
+        ),
         "goes on a word / begins one": inside.astype(int) - begins,
         "pair seen before in the row / not": repeated,
         "loss above / below its median": np.where(loss > np.median(loss), 1, -1),
     }
+
+
+def to_line_break(num: int = 128) -> dict[str, float]:
+    """Attention to the latest line break 8 to 64 tokens back, over what an even one gives it."""
+    tokens = bundled.tokens("literature", context=128)[:: max(1, num // 16)][:num]
+    breaks = tokens == bundled.tokenizer().encode("\n").ids[0]
+    query, key, row = [], [], []
+    for r in range(len(tokens)):
+        at = -1
+        for t in range(tokens.shape[1]):
+            if at >= 0 and 8 <= t - at <= 64:
+                query.append(t), key.append(at), row.append(r)
+            if bool(breaks[r, t]):
+                at = t
+    even = float(np.mean([1 / (q + 1) for q in query]))
+    with torch.no_grad():
+        found = patterns(bundled.model(), tokens)
+    return {h: float(x[row, query, key].mean()) / even for h, x in found.items()}
 
 
 def _seen_before(data: xr.Dataset) -> np.ndarray:
@@ -121,7 +145,18 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     data = responses.read(options.folder).data
-    others, by_kind = measured(data), kinds(data)
+    kept = options.folder / "other_measures.npz"
+    if kept.exists():
+        with np.load(kept) as file:
+            others = {
+                name: {key: file[f"{name}/{key}"] for key in ("zeroing", "first")}
+                for name in data["component"].values.tolist()
+            }
+    else:
+        others = measured(data)
+        flat = {f"{name}/{key}": x for name, o in others.items() for key, x in o.items()}
+        np.savez(kept, **flat)  # pyright: ignore[reportArgumentType]
+    by_kind, look = kinds(data), to_line_break()
     row = data["row"].values
     heads: dict[str, Any] = {}
     for name, other in others.items():
@@ -135,7 +170,7 @@ def main() -> None:
         heads[name] = {
             "llc": float(one["llc"]), "llc_error": float(one["llc_error"]),
             "sd": float(chi.std()), "reliability": reliability,
-            "zeroing": float(other["zeroing"].mean()),
+            "zeroing": float(other["zeroing"].mean()), "to_line_break": look[name],
             "r_zeroing": float(np.corrcoef(chi, other["zeroing"])[0, 1] / reliability**0.5),
             "r_size": float(np.corrcoef(np.abs(chi), np.abs(other["zeroing"]))[0, 1]),
             "r_first": float(np.corrcoef(chi, other["first"])[0, 1] / reliability**0.5),
@@ -205,17 +240,19 @@ def markdown(result: dict[str, Any]) -> str:
     lines = ["# Heads of the bundled model: χ beside other measures", "", f"{result['attrs']}", ""]
     lines += [
         "r: correlation over tokens, the error of χ made good (÷ √reliability). First order: "
-        "−∇L·∇ℓ/γ at w\\*. Zeroing: the head's weights set to 0, change of the token's loss.",
+        "−∇L·∇ℓ/γ at w\\*. Zeroing: the head's weights set to 0, change of the token's loss. To "
+        "line break: attention to the latest one 8 to 64 tokens back, over an even share.",
         "",
         "| head | refined λ̂ | sd of χ | reliability | zeroing, nats | r with zeroing | "
-        "r of sizes | r with first order | slope |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "r of sizes | r with first order | slope | to line break |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, h in result["heads"].items():
         lines.append(
             f"| {name} | {h['llc']:.3f} ± {h['llc_error']:.3f} | {h['sd']:.2g} | "
             f"{h['reliability']:.2f} | {h['zeroing']:+.3f} | {h['r_zeroing']:+.3f} | "
-            f"{h['r_size']:+.3f} | {h['r_first']:+.3f} | {h['slope_first']:.2f} |"
+            f"{h['r_size']:+.3f} | {h['r_first']:+.3f} | {h['slope_first']:.2f} | "
+            f"{h['to_line_break']:.1f} × |"
         )
     lines += ["", f"Domains, within heads: r of χ and zeroing {result['r_domains']:+.2f}.", ""]
     for kind, s in result["kinds"].items():

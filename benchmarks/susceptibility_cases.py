@@ -1,9 +1,9 @@
 """The jobs that `benchmarks.susceptibility` measures: models, data, probes and settings.
 
-`two-layer` is the model that germ ships, with its own tokens: some heads of each layer. `last-of-12`
-is a GPT-NeoX of twelve layers over bytes of the same text, trained here for some minutes: its last
-layer. Trained models are the real case: where nothing was learned, no susceptibility is more than
-noise.
+`two-layer` is the model that germ ships, with its own tokens: some heads of each layer.
+`last-of-12` is a GPT-NeoX of twelve layers over bytes of the same text, trained here for some
+minutes: its last layer. Trained models are the real case: where nothing was learned, no
+susceptibility is more than noise.
 
 Settings are those published for susceptibilities of single tokens (Baker et al. 2504.18274: γ 300,
 nβ 30, SGLD ε 1e-3, 4 chains of 100 draws, batches of 16), which are also the peer's for this.

@@ -27,7 +27,7 @@ from germ.store import datasets, files
 FIRST, MOST = 8, 64
 """Draws after which it is first looked at, and at most."""
 
-RELIABILITY = 0.95
+RELIABILITY = 0.9
 """Of the spread of χ over tokens, the share that is not error, at which draws end by themselves."""
 
 STEP = 0.25

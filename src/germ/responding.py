@@ -104,7 +104,7 @@ def susceptibility(
             posterior's own, unless a sampler is given, and chains for others.
         chains: Number of chains, at least 2; their spread gives the standard errors.
         draws: Draws a chain, 50 by default. Of the Gaussian, draws in all, rounded up to groups
-            of one size; by default as many as make 95% of the spread of χ over tokens more than
+            of one size; by default as many as make 90% of the spread of χ over tokens more than
             error, 8 to 64.
         thin: Steps from one draw to the next.
         warmup: Steps before the first draw.

@@ -11,6 +11,7 @@ from typer import Argument, Option
 from germ.cli import boundary
 from germ.cli.grouping import grouped
 from germ.cli.llc import MODEL_FORMS
+from germ.cli.named_data import named
 from germ.cli.options import DATA_FORMS, Keeping, Loading, Posterior, Printing, Sampling
 from germ.cli.screen import Screen
 
@@ -142,19 +143,9 @@ def _defaults(sampling: Sampling) -> dict[str, Any]:
 
 
 def _queries(given: list[str] | None, loading: Loading, loaded: Loaded) -> dict[str, Any] | None:
-    from germ.errors import GermError
-
     if not given:
         return None
-    names: dict[str, str] = {}
-    for text in given:
-        name, equals, spec = text.partition("=")
-        if not (equals and name and spec):
-            raise GermError(f"expected --query NAME=DATA; got {text!r}")
-        if name in names:
-            raise GermError(f"expected each query to have a name of its own; got {name!r} twice")
-        names[name] = spec
-    return {name: loading.data(loaded, spec) for name, spec in names.items()}
+    return {name: loading.data(loaded, spec) for name, spec in named("--query", given).items()}
 
 
 def _spread(num: int | None, num_examples: int) -> list[int] | None:

@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from germ.cli import boundary
 from germ.cli.grouping import grouped
+from germ.cli.named_data import named
 from germ.cli.options import DATA_FORMS, GradientName, Keeping, Loading, Printing, Sampling
 from germ.cli.screen import Screen
 
@@ -178,7 +179,7 @@ def susceptibility(
     from germ import hub, responses
 
     screen = Screen(json=printing.json)
-    named = _named(probe)
+    names = named("--probe", probe)
     targets = hub.expand(models)
     settings = {"nbeta": nbeta, "localization": localization}
     settings |= {"centring": centring, "method": method}
@@ -190,7 +191,7 @@ def susceptibility(
         for step, model in targets:
             loaded = loading.model(model)
             examples = loading.data(loaded, data)
-            read = _read(loading, loaded, examples, named, probe_examples)
+            read = _read(loading, loaded, examples, names, probe_examples)
             folder = out / "runs" if len(targets) == 1 else out / "runs" / str(step)
             if len(targets) > 1:
                 screen.say(f"{step}:", "bold")
@@ -250,24 +251,8 @@ def _one(
     )  # fmt: skip
 
 
-def _named(given: list[str]) -> dict[str, str]:
-    """Probes by name; one without a name has that of its data."""
-    from germ.errors import GermError
-
-    found: dict[str, str] = {}
-    for text in given:
-        name, mark, spec = text.partition("=")
-        name, spec = (name, spec) if mark else (Path(text).name.removeprefix("bundled:"), text)
-        if not name or not spec:
-            raise GermError(f"expected --probe NAME=DATA; got {text!r}")
-        if name in found:
-            raise GermError(f"expected probes of different names; {name!r} comes twice")
-        found[name] = spec
-    return found
-
-
 def _read(
-    loading: Loading, loaded: Loaded, examples: Data, named: dict[str, str], num: int | None
+    loading: Loading, loaded: Loaded, examples: Data, names: dict[str, str], num: int | None
 ) -> dict[str, Data]:
     """The data of each probe, read as the model's own are: with its tokenizer, cut to its context.
 
@@ -281,7 +266,7 @@ def _read(
         num = -(-PROBE_TOKENS // (context - 1))
     like = replace(loading, max_examples=num, context=context)
     found: dict[str, Data] = {}
-    for name, spec in named.items():
+    for name, spec in names.items():
         try:
             found[name] = like.data(loaded, spec)
         except GermError as error:

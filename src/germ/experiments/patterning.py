@@ -3,8 +3,9 @@
 A small attention-only transformer is trained on four domains in equal parts. From its
 susceptibilities the data weights are chosen that should move λ̂ of one head up, or down; then it is
 trained again on that mixture, and λ̂ measured again, on the unchanged data. Twice: going on from the
-trained weights, and from scratch. Random mixtures as far from the equal one are the control, and
-training on the same mixture with other batches is the noise.
+trained weights, and from scratch; and once without any training, where the posterior around the
+same w* is tilted, which is what χ speaks of. Random mixtures as far from the equal one are the
+control, and training on the same mixture with other batches is the noise.
 
 After *Patterning* (arXiv 2601.13548), whose numbers are not public.
 """
@@ -16,22 +17,19 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
-from scipy.stats import rankdata
 
 from germ.errors import GermError
 from germ.estimate.patterning import pattern
 from germ.experiments.catalogue import Progress
-from germ.experiments.patterning_loop import VOCAB, Loop, Settings, changes, unit_tilt
-from germ.report.figures import BLUE, GREY, ORANGE
+from germ.experiments.patterning_loop import MODES, VOCAB, Loop, Settings, changes, unit_tilt
+from germ.experiments.patterning_page import figure, text
+from germ.experiments.patterning_verdict import verdict
 from germ.report.page import Page
 from germ.zoo.attention_only import AttentionOnly, AttentionOnlyConfig
 from germ.zoo.train import TrainSettings
 
 NAME = "patterning"
 SUMMARY = "data weights chosen from susceptibilities, retraining, and what it really did"
-
-MODES = {"continued": "going on from w*", "scratch": "from scratch"}
 
 PRESETS = {
     "quick": Settings(
@@ -43,19 +41,17 @@ PRESETS = {
         num_replicas=2,
         contexts=32,
         components="layers.1.head.*",
-        draws=60,
-        chi_draws=500,
+        draws=32,
+        chi_draws=64,
     ),
     "small": Settings(
         AttentionOnlyConfig(VOCAB, context=32, num_heads=2, d_model=32, d_head=16),
-        TrainSettings(num_steps=1000, batch_size=32, lr=1e-2, warmup=100),
+        TrainSettings(num_steps=800, batch_size=32, lr=1e-2, warmup=80),
         finetune_steps=200,
         tilt=0.3,
         num_random=3,
         num_replicas=2,
         contexts=64,
-        draws=100,
-        chi_draws=1000,
     ),
     "large": Settings(
         AttentionOnlyConfig(VOCAB, context=64, num_heads=4, d_model=64, d_head=16),
@@ -65,8 +61,8 @@ PRESETS = {
         num_random=8,
         num_replicas=4,
         contexts=128,
-        draws=200,
-        chi_draws=2000,
+        draws=192,
+        chi_draws=384,
     ),
 }
 
@@ -85,57 +81,70 @@ def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page
     progress("the model", 0, 1)
     base = _weights(loop, "base", lambda: loop.train(equal))
     progress("susceptibilities", 0, 1)
-    chi = _dataset(loop.kept("chi", lambda: loop.chi(base)), loop.domains, settings.nbeta)
+    found = loop.kept("chi", lambda: loop.chi(base))
+    chi = _dataset(found, loop.domains, settings.nbeta)
     heads = [str(name) for name in chi["component"].values]
     slope = settings.nbeta**2 * chi["chi_probe"].values.astype(float)
     slope_error = settings.nbeta**2 * chi["standard_error_probe"].values.astype(float)
     tilts = _tilts(chi, heads, equal, settings, seed)
     at_base = loop.kept("measured-base", lambda: loop.measure(base))
     rows: list[dict[str, Any]] = []
-    total = 2 * (len(tilts) + settings.num_replicas + 1)
-    done = 0
-    for mode in MODES:
+    worst = min(at_base["worth"].values())
+    trained = [mode for mode in settings.modes if mode != "same"]
+    total, done = len(trained) * (len(tilts) + settings.num_replicas + 1), 0
+    for mode in settings.modes:
         start = base if mode == "continued" else None
 
         def measured(
             name: str, shares: np.ndarray, batches: int = 0, *,
             mode: str = mode, start: AttentionOnly | None = start,
         ) -> Any:  # fmt: skip
-            nonlocal done
+            nonlocal done, worst
             progress(f"retraining {MODES[mode]}", done, total)
             done += 1
-            return loop.kept(
+            found = loop.kept(
                 f"measured-{mode}-{name}",
                 lambda: loop.measure(loop.train(shares, start=start, batches=batches)),
             )
+            worst = min(worst, *found["worth"].values())
+            return found
 
-        before = at_base if mode == "scratch" else measured("equal", equal)
+        def row(about: dict[str, Any], after: Any, before: Any, *, mode: str = mode) -> None:
+            change, error = changes(after, before)
+            rows.append({**about, "mode": mode, "measured": change, "measured_error": error})
+
+        tilted: dict[str, Any] = {}
+        if mode == "same":
+            given = {tilt["name"]: tilt["tilt"] for tilt in tilts}
+            progress(MODES[mode], 0, 1)
+            tilted = loop.kept("tilted", lambda given=given: loop.tilted(base, given))
+            before = tilted[""]
+        else:
+            before = at_base if mode == "scratch" else measured("equal", equal)
         for tilt in tilts:
-            after = measured(tilt["name"], equal + np.array(tilt["tilt"]))
-            h = np.array(tilt["tilt"])
-            rows.append(
-                {
-                    **tilt, "mode": mode, "measured": changes(after, before).tolist(),
-                    "measured_error": [
-                        float(np.hypot(after["error"][n], before["error"][n])) for n in heads
-                    ],
-                    "predicted": (slope @ h).tolist(),
-                    "predicted_error": np.sqrt(slope_error**2 @ h**2).tolist(),
-                }
-            )  # fmt: skip
-        for i in range(settings.num_replicas):
-            after = measured(f"replica-{i}", equal, i + 1)
-            rows.append({"name": f"replica {i}", "kind": "replica", "mode": mode,
-                         "measured": changes(after, before).tolist()})  # fmt: skip
+            h, name = np.array(tilt["tilt"]), tilt["name"]
+            about = {
+                **tilt,
+                "predicted": (slope @ h).tolist(),
+                "predicted_error": np.sqrt(slope_error**2 @ h**2).tolist(),
+            }
+            row(about, tilted[name] if tilted else measured(name, equal + h), before)
+        for i in range(settings.num_replicas if mode in trained else 0):
+            about = {"name": f"replica {i}", "kind": "replica"}
+            row(about, measured(f"replica-{i}", equal, i + 1), before)
     progress("done", total, total)
-    summaries = {mode: summary([r for r in rows if r["mode"] == mode], heads) for mode in MODES}
     data = {
         "seed": seed, "heads": heads, "domains": loop.domains, "base": at_base, "rows": rows,
-        "slope": slope.tolist(), "slope_error": slope_error.tolist(), "summaries": summaries,
+        "slope": slope.tolist(), "slope_error": slope_error.tolist(), "worth": worst,
+        "methods": found["method"], "modes": list(settings.modes),
+        "verdicts": {
+            mode: verdict([[r for r in rows if r["mode"] == mode]], len(heads))
+            for mode in settings.modes
+        },
     }  # fmt: skip
     return Page(
         "Patterning: data weights chosen to move one head, and what retraining did",
-        _text(data), {"changes": _figure(data)}, data,
+        text(data), {"changes": figure(data)}, data,
     )  # fmt: skip
 
 
@@ -185,158 +194,3 @@ def _smallest(chi: xr.Dataset, head: str, sign: float) -> tuple[np.ndarray, bool
         return pattern(
             chi.drop_vars("standard_error_probe"), {head: sign}, **wide
         ).tilt.values, False
-
-
-def summary(rows: list[dict[str, Any]], heads: list[str]) -> dict[str, Any]:
-    """How predictions and measurements agree, for patterns and for the control."""
-    patterns = [r for r in rows if r["kind"] == "pattern"]
-    randoms = [r for r in rows if r["kind"] == "random"]
-    replicas = np.array([r["measured"] for r in rows if r["kind"] == "replica"])
-    own = np.array([(r["predicted"][r["target"]], r["measured"][r["target"]]) for r in patterns])
-    noise = float(np.sqrt(np.square(replicas).mean())) if replicas.size else float("nan")
-    return {
-        "num_patterns": len(patterns),
-        "own_correlation": _correlation(own[:, 0], own[:, 1]),
-        "own_signs": int((np.sign(own[:, 0]) == np.sign(own[:, 1])).sum()),
-        "own_slope": float((own[:, 0] * own[:, 1]).sum() / np.square(own[:, 0]).sum()),
-        "all_correlation": _all(patterns)[0],
-        "all_rank_correlation": _all(patterns)[1],
-        "random_correlation": _all(randoms)[0],
-        "random_rank_correlation": _all(randoms)[1],
-        "noise": noise,
-        "measured_size": float(np.sqrt(np.square(own[:, 1]).mean())),
-        "predicted_size": float(np.sqrt(np.square(own[:, 0]).mean())),
-        **_halves(patterns, heads),
-    }
-
-
-def _all(rows: list[dict[str, Any]]) -> tuple[float, float]:
-    x = np.array([r["predicted"] for r in rows]).ravel()
-    y = np.array([r["measured"] for r in rows]).ravel()
-    if len(x) < 3:
-        return float("nan"), float("nan")
-    return _correlation(x, y), _correlation(rankdata(x), rankdata(y))
-
-
-def _correlation(x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.corrcoef(x, y)[0, 1])
-
-
-def _halves(patterns: list[dict[str, Any]], heads: list[str]) -> dict[str, Any]:
-    """What changes sign with the tilt, ½(up − down), and what does not, ½(up + down).
-
-    Linear response is of the first alone. Training noise that opposite mixtures share, having begun
-    at the same weights with the same random numbers, is of the second.
-    """
-    odd, even, predicted = [], [], []
-    for i in range(len(heads)):
-        up, down = (
-            next(r for r in patterns if r["target"] == i and r["sign"] == sign)
-            for sign in (1.0, -1.0)
-        )
-        above, below = np.array(up["measured"]), np.array(down["measured"])
-        odd.append(0.5 * (above - below))
-        even.append(0.5 * (above + below))
-        predicted.append(0.5 * (np.array(up["predicted"]) - np.array(down["predicted"])))
-    x, y = np.concatenate(predicted), np.concatenate(odd)
-    return {
-        "odd_predicted": x.tolist(),
-        "odd_measured": y.tolist(),
-        "odd_signs": int((np.sign(x) == np.sign(y)).sum()),
-        "odd_slope": float((x * y).sum() / np.square(x).sum()),
-        "even_part": float(np.linalg.norm(even) / max(float(np.linalg.norm(odd)), 1e-300)),
-    }
-
-
-def _figure(data: dict[str, Any]) -> Figure:
-    figure = Figure(figsize=(9.5, 4.2), layout="constrained")
-    for axes, (mode, words) in zip(figure.subplots(1, 2), MODES.items(), strict=True):
-        rows = [r for r in data["rows"] if r["mode"] == mode]
-        noise = data["summaries"][mode]["noise"]
-        axes.axhspan(-noise, noise, color="0.92", zorder=0, label="noise of training")
-        for row in rows:
-            if row["kind"] == "replica":
-                continue
-            for i in range(len(data["heads"])):
-                aimed = row["kind"] == "pattern" and row["target"] == i
-                style = {"fmt": "o", "markersize": 6, "color": BLUE} if aimed else {
-                    "fmt": "s" if row["kind"] == "random" else ".", "markersize": 4,
-                    "color": ORANGE if row["kind"] == "random" else GREY,
-                    "markerfacecolor": "white"}  # fmt: skip
-                axes.errorbar(
-                    row["predicted"][i], row["measured"][i], xerr=row["predicted_error"][i],
-                    yerr=row["measured_error"][i], linewidth=0.7, zorder=3 if aimed else 2, **style,
-                )  # fmt: skip
-        for label, marker, colour in (
-            ("the head aimed at", "o", BLUE), ("other heads", ".", GREY),
-            ("random mixtures", "s", ORANGE),
-        ):  # fmt: skip
-            axes.plot([], [], marker, color=colour, label=label)
-        axes.axhline(0, color=GREY, linewidth=0.6)
-        axes.axvline(0, color=GREY, linewidth=0.6)
-        axes.set_xlabel("predicted change of λ̂, (nβ)²·χ·h")
-        axes.set_ylabel("measured change of λ̂")
-        axes.set_title(f"trained {words}", loc="left", fontsize=10)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
-    return figure
-
-
-def _text(data: dict[str, Any]) -> str:
-    lines = [
-        "A two-layer attention-only transformer was trained on four domains in equal parts. From "
-        "its susceptibilities χ, data weights were chosen that should move λ̂ of one head: the "
-        "smallest tilt h of the mixture along the response of that head, and its opposite. Then "
-        "it was trained on that mixture, and λ̂ of every head measured on the unchanged data.",
-        "",
-        "![predicted and measured changes](changes.png)",
-        "",
-        "| | " + " | ".join(MODES.values()) + " |",
-        "|---|---|---|",
-    ]
-    table = {
-        "head aimed at: correlation of predicted and measured": "own_correlation",
-        "head aimed at: signs right": "own_signs",
-        "head aimed at: measured per predicted": "own_slope",
-        "½(up − down), all heads: signs right": "odd_signs",
-        "½(up − down), all heads: measured per predicted": "odd_slope",
-        "all heads, patterns: correlation": "all_correlation",
-        "all heads, patterns: rank correlation": "all_rank_correlation",
-        "all heads, random mixtures: correlation": "random_correlation",
-        "size of predicted changes (rms)": "predicted_size",
-        "size of measured changes (rms)": "measured_size",
-        "noise of training: same mixture, other batches (rms)": "noise",
-        "part that does not change sign with the tilt, to that which does": "even_part",
-    }
-    for words, key in table.items():
-        cells = []
-        for mode in MODES:
-            found = data["summaries"][mode]
-            value = found[key]
-            of = {"own_signs": found["num_patterns"], "odd_signs": len(found["odd_measured"])}
-            cells.append(f"{value} of {of[key]}" if key in of else f"{value:.3g}")
-        lines.append(f"| {words} | " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        "What χ predicts is the response of the posterior *around the trained weights*, at fixed "
-        "(nβ, γ). Retraining moves w* itself, and λ̂ is then measured around another point. Where "
-        "the correlation is small, or the signs are those of a coin, linear response around w* "
-        "does not foretell retraining here; the random mixtures say how much of a correlation any "
-        "mixture has, and the replicas how much of a change is noise.",
-        "",
-        _above(data),
-        "",
-        f"Heads: {', '.join(data['heads'])}. Domains: {', '.join(data['domains'])}.",
-    ]
-    return "\n".join(lines)
-
-
-def _above(data: dict[str, Any]) -> str:
-    rows = [r for r in data["rows"] if r["kind"] == "pattern" and r["mode"] == "continued"]
-    below = sorted({data["heads"][r["target"]] for r in rows if not r["above_noise"]})
-    if not below:
-        return "χ of every head was above its noise."
-    return (
-        f"χ of {', '.join(below)} was not above its noise (`germ.pattern` refuses it): these "
-        "patterns are directions chosen in part by chance."
-    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,25 +22,22 @@ from torch import Tensor
 import germ
 from germ import prefix
 from germ.components import expand
-from germ.diagnostics import average
 from germ.errors import GermError
-from germ.estimate.influence import pooled
+from germ.estimate.interpolation import worth
+from germ.experiments.patterning_draws import mean_and_error, shares, trace
 from germ.posterior import LocalPosterior
-from germ.samplers import LeimkuhlerMatthews
-from germ.types import Draw
 from germ.zoo import bundled
 from germ.zoo.attention_only import AttentionOnly, AttentionOnlyConfig
 from germ.zoo.train import TrainSettings, learning_rate, make_optimizer, next_token_loss
 
-STEP_SIZE = 1e-3
-"""Of Leimkuhler–Matthews: the same at every model, so that their noise is common too. At γ = 100
-the slowest directions relax in twenty steps."""
-
-
 VOCAB = 128
 
-BATCH = 32
-"""Contexts in a batch of the sampler; gradients are anchored, so that it heats little."""
+MODES = {
+    "same": "w* kept, posterior tilted",
+    "continued": "going on from w*",
+    "scratch": "from scratch",
+}
+"""What is done with a mixture. The first trains nothing: it is what χ itself speaks of."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +53,12 @@ class Settings:
         num_replicas: Retrainings on the same mixture with other batches: the noise of training.
         contexts: Contexts of each domain that λ̂ and χ are measured on.
         components: Patterns of the components that are aimed at.
-        nbeta: nβ. At the field's 30 and γ = 300 heads this small hardly answer to the data at all:
-            (nβ)²·χ was 0.05 ± 0.03 for λ̂ near 1.
-        localization: γ.
-        chains: Chains of every run.
-        draws: Draws of every chain, of λ̂.
-        chi_draws: Draws of every chain, of χ.
+        nbeta: nβ.
+        localization: γ. At nβ/γ = 0.1 weighted draws of the Gaussian are worth 0.6 to 0.95 of the
+            posterior's own at a trained model, at 0.3 a tenth.
+        draws: Draws of λ̂, each with its reflection.
+        chi_draws: Of χ, and of λ̂ where the posterior alone is tilted.
+        modes: Of `MODES`.
     """
 
     model: AttentionOnlyConfig
@@ -72,11 +69,11 @@ class Settings:
     num_replicas: int
     contexts: int
     components: str = "heads"
-    nbeta: float = 300.0
-    localization: float = 100.0
-    chains: int = 4
-    draws: int = 100
-    chi_draws: int = 100
+    nbeta: float = 30.0
+    localization: float = 300.0
+    draws: int = 48
+    chi_draws: int = 96
+    modes: tuple[str, ...] = tuple(MODES)
 
 
 class Loop:
@@ -141,43 +138,68 @@ class Loop:
         return torch.stack(rows)
 
     def chi(self, model: AttentionOnly) -> dict[str, Any]:
-        """χ of every component on every domain, with errors, JSON-able: see `response`."""
-        rows = [response(trace) for trace in self._traces(model, self.settings.chi_draws).values()]
-        names = list(expand(model, self.settings.components))
-        return {"components": names, "chi": [r[0] for r in rows], "error": [r[1] for r in rows]}
+        """χ of every component on every domain, with errors, JSON-able."""
+        settings = self.settings
+        found = germ.susceptibility(
+            model, self.data, probes=self.probes, components=settings.components,
+            nbeta=settings.nbeta, localization=settings.localization, draws=settings.chi_draws,
+            seed=self.seed,
+        ).data  # fmt: skip
+        return {
+            "components": [str(name) for name in found["component"].values],
+            "chi": found["chi_probe"].values.tolist(),
+            "error": found["standard_error_probe"].values.tolist(),
+            "method": found["method"].values.tolist(),
+        }
 
     def measure(self, model: AttentionOnly) -> dict[str, Any]:
-        """λ̂ of every component on the unchanged data, with its error, and the loss of every domain.
+        """λ̂ of every component on the unchanged data, by draw, and the loss of every domain.
 
-        φ is the mean over all the data at every draw, not over a batch of them.
+        Returns:
+            `shares` (`patterning_draws.shares`) and `worth` by component, `loss` by domain.
         """
-        values, errors = {}, {}
-        for name, trace in self._traces(model, self.settings.draws).items():
-            found = average(self.settings.nbeta * trace.mean(-1))
-            values[name], errors[name] = found.mean, found.standard_error
+        nbeta = self.settings.nbeta
+        found: dict[str, Any] = {"shares": {}, "worth": {}}
+        for name, posterior in self._posteriors(model):
+            draws = self._trace(posterior, self.settings.draws)
+            found["shares"][name] = shares(draws, nbeta).tolist()
+            found["worth"][name] = worth(torch.from_numpy(draws.mean(-1).ravel()), nbeta)
         with torch.no_grad():
-            losses = {
+            found["loss"] = {
                 name: float(next_token_loss(model, rows)) for name, rows in self.probes.items()
             }
-        return {"llc": values, "error": errors, "loss": losses}
-
-    def _traces(self, model: AttentionOnly, draws: int) -> dict[str, np.ndarray]:
-        """For every component, ℓ_d(w) − ℓ_d(w*) of every domain at every draw (chain, draw, d)."""
-        settings, last = self.settings, None
-        found = {}
-        for name, what in expand(model, settings.components).items():
-            posterior = germ.LocalPosterior.from_model(
-                model, self.data, nbeta=settings.nbeta, localization=settings.localization,
-                restrict=what,
-            )  # fmt: skip
-            last = posterior = prefix.shorten(posterior, like=last)
-            samples = germ.sample(
-                posterior, LeimkuhlerMatthews(STEP_SIZE), chains=settings.chains, draws=draws,
-                thin=5, warmup=60, batch_size=BATCH, seed=self.seed,
-                observables={"domains": DomainLosses(posterior, self.probes)},
-            )  # fmt: skip
-            found[name] = samples["domains"].values
         return found
+
+    def tilted(self, model: AttentionOnly, tilts: dict[str, Any]) -> dict[str, Any]:
+        """λ̂ of every component, by draw, around one w* where the posterior's loss is tilted.
+
+        Args:
+            model: At w*.
+            tilts: h by name.
+
+        Returns:
+            By name, `shares` by component; and under `""` those without a tilt.
+        """
+        found: dict[str, Any] = {name: {"shares": {}} for name in ("", *tilts)}
+        for component, posterior in self._posteriors(model):
+            draws = self._trace(posterior, self.settings.chi_draws)
+            for name, part in found.items():
+                values = shares(draws, self.settings.nbeta, tilts.get(name))
+                part["shares"][component] = values.tolist()
+        return found
+
+    def _trace(self, posterior: LocalPosterior, draws: int) -> np.ndarray:
+        return trace(posterior, len(self.domains), draws=draws, seed=self.seed)
+
+    def _posteriors(self, model: AttentionOnly) -> Iterator[tuple[str, LocalPosterior]]:
+        last = None
+        for name, what in expand(model, self.settings.components).items():
+            posterior = LocalPosterior.from_model(
+                model, self.data, nbeta=self.settings.nbeta,
+                localization=self.settings.localization, restrict=what,
+            )  # fmt: skip
+            last = prefix.shorten(posterior, like=last)
+            yield name, last
 
     def kept(self, name: str, make: Any) -> Any:
         """A result from its file, or made and written; JSON-able."""
@@ -202,55 +224,12 @@ class Loop:
         except OSError as error:
             raise GermError(f"cannot write {self.folder}: {error.strerror or error}") from error
         wanted = json.loads(json.dumps({**asdict(self.settings), "seed": self.seed}))
+        del wanted["modes"]  # Which are done is no part of how.
         if self.kept("settings", lambda: wanted) != wanted:
             raise GermError(
                 f"expected {self.folder} to hold results of these settings; it holds those of "
                 "others: choose another folder, or delete it"
             )
-
-
-class DomainLosses:
-    """The mean loss of every domain at a draw, less that at w* (a `DrawObservable`)."""
-
-    def __init__(self, posterior: LocalPosterior, probes: Mapping[str, Tensor]) -> None:
-        """Prepare all domains as one batch, of equal parts."""
-        self.num = len(probes)
-        self.batch = posterior.attach({"input_ids": torch.cat(list(probes.values()))})
-        self.posterior = posterior
-        self.at_anchor = self._means(posterior.anchor)
-
-    def at(self, posterior: LocalPosterior, position: Tensor, draw: Draw) -> Tensor:
-        """Of one chain, (domains,), in nats."""
-        return self._means(position) - self.at_anchor
-
-    def identity(self) -> dict[str, Any]:
-        """The data of the posterior say the rest."""
-        return {"domains": self.num}
-
-    def _means(self, position: Tensor) -> Tensor:
-        with torch.no_grad():
-            losses = self.posterior.token_losses(position, self.batch).double()
-        return losses.reshape(self.num, -1).mean(1)
-
-
-def response(trace: np.ndarray) -> tuple[list[float], list[float]]:
-    """χ_d = −Cov(φ, ℓ_d − φ) and its standard error, from ℓ_d(w) − ℓ_d(w*) (chain, draw, d).
-
-    The domains are all the data, so that φ is their mean at the same draw: what batches and draws
-    do to all domains alike cancels in the difference, and so in the error.
-    """
-    phi = trace.mean(-1, keepdims=True)
-    other = trace - phi
-    dx, dy = phi - phi.mean(1, keepdims=True), other - other.mean(1, keepdims=True)
-    found = pooled(
-        {
-            "count": np.full(len(trace), float(trace.shape[1])),
-            "mean_x": phi.mean(1), "mean_y": other.mean(1),
-            "products": np.einsum("cdp,cdq->cpq", dx, dy),
-            "squares_x": np.square(dx).sum(1), "squares_y": np.square(dy).sum(1),
-        }
-    )  # fmt: skip
-    return (-found.covariance[0]).tolist(), found.covariance_error[0].tolist()
 
 
 def characters(domain: str) -> Tensor:
@@ -270,6 +249,13 @@ def unit_tilt(direction: np.ndarray, norm: float, base: np.ndarray) -> np.ndarra
     return tilt * min(1.0, 0.95 * float(room))
 
 
-def changes(after: Mapping[str, Any], before: Mapping[str, Any]) -> np.ndarray:
-    """λ̂ after − λ̂ before, (component,)."""
-    return np.array([after["llc"][name] - before["llc"][name] for name in before["llc"]])
+def changes(after: dict[str, Any], before: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """λ̂ after − λ̂ before of every component, and their errors.
+
+    Draws are the same, so it is their differences that have a spread.
+    """
+    pairs = [
+        mean_and_error(np.subtract(after["shares"][name], values))
+        for name, values in before["shares"].items()
+    ]
+    return [change for change, _ in pairs], [error for _, error in pairs]

@@ -130,4 +130,10 @@ def _flat(value: Any) -> dict[str, Any]:
             value = json.loads(value)
         except ValueError:
             return {"": value}
-    return {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else {}
+    if not isinstance(value, Mapping):
+        return {}
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        nested = isinstance(item, Mapping)
+        found |= {f"{key}: {k}": v for k, v in item.items()} if nested else {str(key): item}
+    return found
