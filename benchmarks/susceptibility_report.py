@@ -92,7 +92,17 @@ def _table(jobs: Mapping[str, Any], tried: str) -> list[str]:
                 f"| {name}, on {tried} | {costs(job)['s']:.0f} | {costs(job)['variance']:.3g} | "
                 f"{share:.2f} × published; misfit {misfit:.2f} | | |"
             )
+    about = []
+    if "peer" in jobs:
+        loads = [x for job in jobs.values() for x in job["load"]]
+        about = [
+            f"The peer's runs have {jobs['peer']['attrs']['draws']} draws in each of 4 chains (100 "
+            f"are published; what it stores grows with them); load of the machine "
+            f"{min(loads):.1f} to {max(loads):.1f} on 2 cores.",
+            "",
+        ]
     lines = [
+        *about,
         "| | seconds | mean SE² | ratio, wall clock | ratio, CPU | on disk |",
         "|---|---|---|---|---|---|",
         *rows,

@@ -14,6 +14,8 @@ MODULES = {
     "toy-posteriors": "toy_posteriors",
     "dln": "deep_linear_networks",
     "patterning": "patterning",
+    "scale": "scale",
+    "saddle-to-saddle": "saddle_to_saddle",
 }
 """Experiments by name: their modules, imported when they are run."""
 
