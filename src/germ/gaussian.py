@@ -11,7 +11,7 @@ $$ \mathrm{Cov}(f(X), g(X)) = \int_0^1 \mathbf E[\nabla f(X)\cdot\nabla g(Y_t)]\
 so that a covariance is the mean of directional derivatives of g along gradients of f: that part
 which is linear on both sides comes out without any noise, and the rest without the product of both
 sides' spreads. Reflection, (X, Y) and (−X, −Y) together, removes what is odd. On a head of the
-bundled model a token's covariance so has 1/26 of the noise of plain draws at the same number of
+bundled model a token's covariance so has 1/28 of the noise of plain draws at the same number of
 evaluations (`benchmarks/gaussian_noise.py`).
 """
 
