@@ -28,7 +28,7 @@ from germ.development.attention_scores import text_scores
 from germ.excess import Excess
 from germ.zoo import bundled
 
-NUM_STEPS = 5
+NUM_STEPS = 4
 
 
 def chosen_steps() -> list[int]:

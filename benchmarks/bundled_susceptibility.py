@@ -103,7 +103,9 @@ def to_line_break(num: int = 128) -> dict[str, float]:
         at = -1
         for t in range(tokens.shape[1]):
             if at >= 0 and 8 <= t - at <= 64:
-                query.append(t), key.append(at), row.append(r)
+                query.append(t)
+                key.append(at)
+                row.append(r)
             if bool(breaks[r, t]):
                 at = t
     even = float(np.mean([1 / (q + 1) for q in query]))
