@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from germ.development.attention_scores import text_scores
 from germ.excess import Excess
 from germ.zoo import bundled
 
-NUM_STEPS = 4
+NUM_STEPS = 5
 
 
 def chosen_steps() -> list[int]:
@@ -60,12 +61,19 @@ def main() -> None:
     """Measure, write, draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=16)
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/germ-bundled-heads"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     began = time.monotonic()
     table: dict[int, Any] = {}
     for step in chosen_steps():
+        kept = options.folder / f"step{step}-draws{options.draws}.json"
+        if kept.exists():
+            table[step] = json.loads(kept.read_text())
+            continue
         table[step] = measured(step, options.draws)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(table[step]))
         say(f"step {step}: {time.monotonic() - began:.0f} s")
     model = bundled.model()
     scores = text_scores(model, bundled.tokens("all", context=128)[::97][:128])
