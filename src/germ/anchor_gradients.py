@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from germ import prefix
 from germ.data import Data
+from germ.gradients import anchor_pass
 from germ.plan import auto_batch_size
 from germ.posterior import LocalPosterior
 from germ.restriction import Coordinates, select
@@ -36,10 +36,13 @@ def anchor_gradients(
         data: The n examples of L_n.
         loss: Per-example losses.
         components: Coordinates by name.
-        progress: Told (examples done, of how many).
+        progress: Told (batches done, of how many).
 
     Returns:
         Gradients by name, (d,) each, in the dtype of the coordinates.
+
+    Raises:
+        GermError: The loss of some example is not finite.
     """
     names = sorted({name for each in components.values() for name in each.names})
     union = select(model, names)
@@ -53,21 +56,8 @@ def anchor_gradients(
         nbeta=1.0,  # It plays no part.
         localization=0.0,
     )
-    gradient = mean_gradient(prefix.shorten(whole), progress=progress)
-    spread: Any = union.unflatten(gradient, params)
+    size = auto_batch_size(whole)
+    found = anchor_pass(prefix.shorten(whole), size, with_grad=True, on_batch=progress)
+    assert found.grad is not None
+    spread: Any = union.unflatten(found.grad, params)
     return {name: each.flatten(spread) for name, each in components.items()}
-
-
-def mean_gradient(posterior: LocalPosterior, *, progress: Progress | None = None) -> Tensor:
-    """∇L_n(w*) over all the data, (d,)."""
-    num, size = posterior.data.num_examples, auto_batch_size(posterior)
-    leaf = posterior.anchor.detach().clone().requires_grad_()
-    total = torch.zeros_like(posterior.anchor, dtype=torch.float64)
-    for start in range(0, num, size):
-        indices = torch.arange(start, min(start + size, num))
-        loss = posterior.example_losses(leaf, posterior.batch(indices)).sum()
-        (gradient,) = torch.autograd.grad(loss, leaf)
-        total += gradient
-        if progress is not None:
-            progress(int(indices[-1]) + 1, num)
-    return (total / num).to(posterior.anchor.dtype)

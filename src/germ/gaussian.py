@@ -26,6 +26,7 @@ from torch import Tensor
 
 from germ import rng
 from germ.excess import Excess
+from germ.gradients import losses_and_grad
 from germ.plan import auto_batch_size
 from germ.posterior import LocalPosterior
 
@@ -85,6 +86,7 @@ class Gaussian:
         self._make_gradient = gradient
         self._excess = excess
         self._seed = seed
+        self._phi: dict[int, tuple[Tensor, Tensor]] = {}
         self._size = auto_batch_size(posterior)
 
     def draw(self, number: int) -> Reflected:
@@ -103,6 +105,8 @@ class Gaussian:
 
     def phi(self, number: int) -> tuple[Tensor, Tensor]:
         """φ̂ at both ends of a draw, (2,), and from each half of its examples, (2, 2)."""
+        if number in self._phi:
+            return self._phi[number]
         key = {
             name: torch.tensor(value)
             for name, value in (("seed", self._seed), ("chain", 0), ("step", number))
@@ -110,7 +114,8 @@ class Gaussian:
         with torch.no_grad():
             found = [self._excess.at(at, key) for at in self._around(self._normal(number, 0))]
         phi, halves = zip(*found, strict=True)
-        return torch.stack(phi), torch.stack(halves)
+        self._phi[number] = torch.stack(phi), torch.stack(halves)
+        return self._phi[number]
 
     def _around(self, displacement: Tensor) -> list[Tensor]:
         return [self.posterior.anchor + sign * displacement for sign in SIGNS]
@@ -138,10 +143,8 @@ class Gaussian:
         return torch.stack([self._mean(at, indices) + correction for at in positions])
 
     def _mean(self, position: Tensor, indices: Tensor) -> Tensor:
-        leaf = position.detach().clone().requires_grad_()
         total = torch.zeros_like(position)
-        with torch.enable_grad():
-            for some in indices.split(self._size):
-                loss = self.posterior.example_losses(leaf, self.posterior.batch(some)).sum()
-                total += torch.autograd.grad(loss, leaf)[0]
+        for some in indices.split(self._size):
+            batch = self.posterior.batch(some)
+            total += len(some) * losses_and_grad(self.posterior, position[None], batch)[1][0]
         return total / len(indices)

@@ -147,16 +147,15 @@ def read(folder: Path) -> tuple[xr.Dataset, Path]:
     Raises:
         GermError: There is none.
     """
-    import xarray as xr
-
     from germ.errors import GermError
+    from germ.store import datasets
 
     place = folder if folder.suffix == ".zarr" else folder / "susceptibility.zarr"
     if not (place / "zarr.json").exists():
         raise GermError(
             f"expected a folder that germ susceptibility wrote; there is no {place}: run it first"
         )
-    data = xr.open_zarr(place, consolidated=False).load()
+    data = datasets.read(place)
     missing = [name for name in ("chi", "token_probe") if name not in data.variables]
     if missing:
         raise GermError(f"expected susceptibilities in {place}; it has no {', '.join(missing)}")
