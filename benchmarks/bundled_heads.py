@@ -64,30 +64,36 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("/tmp/germ-bundled-heads"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    began = time.monotonic()
     table: dict[int, Any] = {}
+    seconds = 0.0
     for step in chosen_steps():
         kept = options.folder / f"step{step}-draws{options.draws}.json"
-        if kept.exists():
-            table[step] = json.loads(kept.read_text())
-            continue
-        table[step] = measured(step, options.draws)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(table[step]))
-        say(f"step {step}: {time.monotonic() - began:.0f} s")
+        if not kept.exists():
+            began = time.monotonic()
+            found = measured(step, options.draws)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps({"seconds": time.monotonic() - began, "heads": found}))
+        held = json.loads(kept.read_text())
+        table[step] = held["heads"]
+        seconds += held["seconds"]
+        say(f"step {step}: {held['seconds']:.0f} s")
     model = bundled.model()
     scores = text_scores(model, bundled.tokens("all", context=128)[::97][:128])
     previous = {s.component: s.value for s in scores if s.measure.startswith("previous")}
-    last = table[max(table)]
-    heads = list(last)
-    x = [previous[h] for h in heads]
-    y = [last[h]["llc"] for h in heads]
-    rank: Any = stats.spearmanr(x, y)
+    layers = sorted({head.split(".head")[0] for head in previous})
+    ranks: dict[str, Any] = {}
+    for step, found in table.items():
+        for layer in layers:
+            heads = [head for head in previous if head.startswith(layer)]
+            rank: Any = stats.spearmanr(
+                [previous[head] for head in heads], [found[head]["llc"] for head in heads]
+            )
+            ranks.setdefault(layer, {})[str(step)] = [float(rank.statistic), float(rank.pvalue)]
     result = {
         "steps": {str(step): found for step, found in table.items()},
         "previous_token": previous,
-        "rank_correlation": float(rank.statistic), "p": float(rank.pvalue),
-        "draws": options.draws, "seconds": round(time.monotonic() - began), "machine": machine(),
+        "rank_correlations": ranks,
+        "draws": options.draws, "seconds": round(seconds), "machine": machine(),
     }  # fmt: skip
     (RESULTS / "bundled_heads.json").write_text(json.dumps(result, indent=1) + "\n")
     (RESULTS / "bundled_heads.md").write_text(markdown(result))
@@ -116,9 +122,15 @@ def markdown(result: dict[str, Any]) -> str:
         lines.append(f"| {head} | {previous:.2f} | " + " | ".join(cells) + " |")
     lines += [
         "",
-        "Rank correlation over heads of λ̂ at the last checkpoint and attention to the previous "
-        f"token: {result['rank_correlation']:+.2f} (p = {result['p']:.2g}).",
+        "Rank correlation, over the heads of a layer, of λ̂ and of attention to the previous token "
+        "at the last checkpoint (p for eight exchangeable heads):",
+        "",
+        "| layer | " + " | ".join(steps) + " |",
+        "|---|" + "---|" * len(steps),
     ]
+    for layer, row in result["rank_correlations"].items():
+        cells = [f"{row[step][0]:+.2f} (p = {row[step][1]:.2g})" for step in steps]
+        lines.append(f"| {layer} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,229 @@
+"""`germ experiment compression`: λ̂ against the bits a checkpoint of the bundled model survives.
+
+*MDL meets SLT* (arXiv 2510.12077) reports that the critical number of bits at a loss tolerance is
+nearly linear in λ̂ over Pythia's checkpoints. Here the same on the checkpoints of the model that
+comes with germ: one run, so that what is found is about it alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+
+from germ.errors import GermError
+from germ.experiments import quantized
+from germ.experiments.benchmark_scores import correlation
+from germ.experiments.catalogue import Progress
+from germ.experiments.compression_page import page
+from germ.report.page import Page
+from germ.samplers import SGLD
+from germ.sweeping import Listener, sweep
+from germ.zoo import bundled
+
+NAME = "compression"
+SUMMARY = "λ̂ against the bits a checkpoint survives, on the bundled model"
+
+TOLERANCES = (0.1, 0.2, 0.5, 1.0)
+"""In nats per token."""
+
+STEP_SIZE, WARMUP, BATCH = 1e-3, 50, 16
+"""Of SGLD; ε as published for the smallest Pythia, at nβ = 30 and γ = 300, germ's defaults."""
+
+BLOCK = 3
+NUM_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much.
+
+    Attributes:
+        steps: Checkpoints; None is all.
+        contexts: Contexts of 128 tokens that both λ̂ and the losses are taken on.
+        chains: Chains.
+        draws: Draws a chain.
+    """
+
+    steps: tuple[int, ...] | None
+    contexts: int
+    chains: int
+    draws: int
+
+
+PRESETS = {
+    "quick": Settings((0, 110, 717, 12_000), 16, 2, 20),
+    "small": Settings(None, 64, 4, 100),
+    "paper": Settings(None, 1024, 4, 400),
+}
+"""The published models are Pythia's: `paper` has the bundled model with more data and draws."""
+
+
+def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page:
+    """Measure λ̂ and the bits of every checkpoint, and compare.
+
+    Args:
+        settings: A preset.
+        out: Runs are kept in `out/sweep`, bits in `out/bits`, and gone on with.
+        seed: Of the chains and of resampling.
+        progress: Told (stage, done, total).
+
+    Raises:
+        GermError: `out` holds results of other settings, or a checkpoint's chains fail.
+    """
+    steps = list(settings.steps or bundled.steps())
+    tokens = bundled.tokens("all", "train")
+    tokens = tokens[: settings.contexts]
+    found = sweep(
+        [f"bundled@{step}" for step in steps], tokens, folder=Path(out) / "sweep",
+        listener=_Told(progress, len(steps)), chains=settings.chains, draws=settings.draws,
+        # One step for all, as published: a calibration of each would cost more than its chains.
+        sampler=SGLD(STEP_SIZE), warmup=WARMUP, batch_size=min(BATCH, settings.contexts), seed=seed,
+    )  # fmt: skip
+    rows = []
+    for number, (step, row) in enumerate(zip(steps, found.rows, strict=True)):
+        progress("quantizing", number, len(steps))
+        if row.estimate is None:
+            raise GermError(f"expected λ̂ of bundled@{step}; {row.status}")
+        rows.append(
+            {
+                "step": step,
+                "llc": row.estimate.value,
+                "error": row.estimate.budget.total,
+                "loss": row.estimate.anchor_loss,
+                "warnings": list(row.estimate.warnings),
+                **_kept(step, tokens, Path(out) / "bits"),
+            }
+        )
+    progress("quantizing", len(steps), len(steps))
+    data = {
+        "seed": seed,
+        "settings": asdict(settings),
+        "rows": rows,
+        "restatement": list(found.warnings),
+        "tolerances": {str(t): compare(rows, t, seed=seed) for t in TOLERANCES},
+    }
+    return page(data)
+
+
+class _Told(Listener):
+    """Passes a sweep's progress on."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total = progress, total
+
+    def started(self, index: int, total: int, name: str) -> None:
+        self._progress("λ̂ of the checkpoints", index, total)
+
+
+def compare(rows: Sequence[dict[str, Any]], tolerance: float, *, seed: int = 0) -> dict[str, Any]:
+    """λ̂ and critical bits at one tolerance, over checkpoints.
+
+    Intervals: blocks of three neighbouring checkpoints are resampled, and λ̂ moved by its own error.
+    They are about this run.
+
+    Args:
+        rows: With `step`, `llc`, `error`, `loss` and `excess` by grid.
+        tolerance: In nats.
+        seed: Of resampling.
+
+    Returns:
+        `bits` of each checkpoint, `rank` (Spearman) with `interval`, `linear` (R² of a line),
+        `given_loss` and `given_step`: the correlation left when these are known.
+    """
+    bits = np.array([quantized.critical_bits(r["excess"], tolerance, r["levels"]) for r in rows])
+    good = np.isfinite(bits)
+    mine = [row for row, fine in zip(rows, good, strict=True) if fine]
+    llc, error, loss, step = (
+        np.array([float(row[name]) for row in mine]) for name in ("llc", "error", "loss", "step")
+    )
+    y = bits[good]
+    found: dict[str, Any] = {
+        "bits": [float(b) if math.isfinite(b) else None for b in bits],
+        "num": len(y),
+        "rank": None, "interval": None, "linear": None, "given_loss": None, "given_step": None,
+    }  # fmt: skip
+    if len(y) < 4 or np.ptp(y) == 0:
+        return found
+    source = np.random.default_rng([seed, 2510])
+    drawn = []
+    for _ in range(NUM_RESAMPLES):
+        starts = source.integers(len(y), size=-(-len(y) // BLOCK))
+        places = ((starts[:, None] + np.arange(BLOCK)).ravel() % len(y))[: len(y)]
+        moved = llc[places] + error[places] * source.standard_normal(len(y))
+        drawn.append(_spearman(moved, y[places]))
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    columns = [llc, y, loss, step]
+    found |= {
+        "rank": _spearman(llc, y),
+        "interval": [float(low), float(high)],
+        "linear": float(np.corrcoef(llc, y)[0, 1] ** 2),
+        "given_loss": correlation(columns, "given the loss"),
+        "given_step": correlation(columns, "given the step"),
+    }
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in found.items()
+    }
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> float:
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+
+
+def _kept(step: int, tokens: torch.Tensor, folder: Path) -> dict[str, Any]:
+    """The excess losses of a checkpoint on every grid, from its file or measured."""
+    path = folder / f"step{step:06d}.json"
+    wanted = {"contexts": len(tokens), "levels": list(quantized.LEVELS)}
+    if path.exists():
+        try:
+            row = json.loads(path.read_text(encoding="utf-8"))
+            kept = {name: row[name] for name in wanted}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise GermError(f"{path} is damaged ({error}): delete it, and run again") from error
+        if kept != wanted:
+            raise GermError(
+                f"expected {path} to be of {len(tokens)} contexts; it is of {kept['contexts']}: "
+                "choose another folder, or delete it"
+            )
+        return row
+    row = {**wanted, **measure(step, tokens)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(row), encoding="utf-8")
+        part.replace(path)  # Whole or not at all.
+    except OSError as error:
+        raise GermError(f"cannot write {path}: {error.strerror or error}") from error
+    return row
+
+
+def measure(step: int, tokens: torch.Tensor) -> dict[str, Any]:
+    """Excess losses of a bundled checkpoint on every grid.
+
+    Args:
+        step: The checkpoint.
+        tokens: Contexts, (example, token).
+    """
+    model = bundled.model(step)
+    loss = functools.partial(_loss, model, tokens)
+    before = loss()
+    return {"excess": [after - before for after in quantized.curve(model, loss)]}
+
+
+@torch.no_grad()
+def _loss(model: torch.nn.Module, tokens: torch.Tensor) -> float:
+    from germ.losses import causal_lm
+
+    parts = [causal_lm(model, {"input_ids": part}).flatten() for part in tokens.split(16)]
+    return float(torch.cat(parts).mean())
