@@ -96,3 +96,8 @@ def test_a_ramp_drifts_by_half_its_height():
 def test_too_short_a_series_has_no_drift():
     assert np.isnan(drift(np.ones((2, 7))).z)
     assert drift(np.random.default_rng(0).normal(size=(2, 9))).z != 0  # the odd one is left out
+
+
+def test_chains_that_stand_still_at_different_places_disagree_without_end():
+    found = average(np.repeat([[4.0, 2.0], [3.0, 1.0]], 3, axis=1))
+    assert found.rhat > 1e6 and found.standard_error > 0

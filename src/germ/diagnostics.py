@@ -62,7 +62,9 @@ def average(series: np.ndarray, *, shared_batches: bool = False) -> Average:
     # Always math.nan itself: two results that hold it compare equal.
     rhat = math.nan
     if len(series) > 1:
-        rhat = np.asarray(_array_stats().rhat(series, chain_axis=0, draw_axis=1)).item()
+        # Chains that each stand still, at places of their own, have an infinite one.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rhat = np.asarray(_array_stats().rhat(series, chain_axis=0, draw_axis=1)).item()
     return Average(mean, error, ess, rhat)
 
 
