@@ -11,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from tests.cli.support import call, call_json, refused
 
+from germ.errors import GermError
 from germ.experiments import catalogue
 from germ.report.page import Page
 
@@ -34,7 +35,7 @@ def tiny(monkeypatch):
 
     vars(module).update(
         NAME="tiny", SUMMARY="One line.", PRESETS={"small": Settings(1), "paper": Settings(9)},
-        run=run,
+        COST={"small": "a moment", "paper": "a year on a GPU"}, run=run,
     )  # fmt: skip
     monkeypatch.setattr(catalogue, "MODULES", {"tiny": "tiny"})
     monkeypatch.setattr(catalogue, "get", lambda name: module)
@@ -46,8 +47,27 @@ def test_without_a_name_they_are_listed():
     for each in found:
         module = catalogue.get(each["name"])
         assert each["name"] == module.NAME and each["summary"] == module.SUMMARY
-        assert "small" in each["presets"]
-        assert each["name"] in call("experiment").stdout
+        assert set(each["presets"]) == set(module.PRESETS) >= {"small"}
+    assert call_json("experiment", "list")["experiments"] == found
+    shown = call("experiment", "list").stdout
+    for each in found:
+        assert each["name"] in shown
+        for cost in each["presets"].values():
+            assert (
+                cost in shown
+                and "GiB" in cost
+                and any(unit in cost for unit in ("minute", "hour", "day"))
+            )
+
+
+def test_what_it_costs_is_said_before_it_starts(tiny, tmp_path, monkeypatch):
+    def fails(*args: Any, **kwargs: Any) -> Page:
+        raise GermError("stopped at once")
+
+    monkeypatch.setattr(catalogue.get("tiny"), "run", fails)
+    result = call("experiment", "tiny", "--preset", "paper", "--out", str(tmp_path))
+    assert result.exit_code == 2 and "stopped at once" in result.stderr
+    assert "a year on a GPU" in result.stdout
 
 
 def test_a_page_is_written_where_it_says(tiny, tmp_path, monkeypatch):
@@ -57,7 +77,8 @@ def test_a_page_is_written_where_it_says(tiny, tmp_path, monkeypatch):
     assert found["files"]["page"] == "runs/tiny-paper/page.html"
     assert json.loads((tmp_path / found["files"]["data"]).read_text()) == found["data"]
     lines = call("experiment", "tiny", "--out", str(tmp_path / "here")).stdout.splitlines()
-    assert lines[0] == "Tiny" and str(tmp_path / "here" / "page.html") in lines[1]
+    assert lines[0] == "tiny, small: a moment" and lines[1] == "Tiny"
+    assert "minutes" in lines[2] and str(tmp_path / "here" / "page.html") in lines[3]
 
 
 def test_mistakes_are_one_line(tiny, tmp_path):

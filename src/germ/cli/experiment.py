@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +19,10 @@ from germ.cli.screen import Screen
 def experiment(
     printing: Printing,
     name: Annotated[
-        str | None, Argument(metavar="[NAME]", help="Which one; without it, a list.")
+        str | None,
+        Argument(
+            metavar="[NAME]", help="Which one; list, or nothing, for all with what they cost."
+        ),
     ] = None,
     preset: Annotated[
         str, Option("--preset", help="The size: small runs on two CPU cores.")
@@ -30,18 +35,28 @@ def experiment(
     """Run an experiment of the field and write a page about it.
 
     The page has the figures, what was published, and what came out here. What takes long is kept:
-    the same command goes on where it was stopped.
+    the same command goes on where it was stopped. What a run costs is said before it starts, and
+    what it did cost at its end.
     """
     from germ.experiments import catalogue
 
     screen = Screen(json=printing.json)
-    if name is None:
+    if name is None or name == "list":
         _list(screen)
         return 0
+
+    def announce(cost: str) -> None:
+        screen.say(f"{name}, {preset}: {cost}", "dim")
+
     out = out or Path("runs") / f"{name}-{preset}"
+    started = time.monotonic()
     with boundary.interruptible(out), screen.progress(None) as bars:
-        page, paths = catalogue.run(name, out, preset=preset, seed=seed, progress=bars.stage)
+        page, paths = catalogue.run(
+            name, out, preset=preset, seed=seed, progress=bars.stage, announce=announce
+        )
     screen.say(page.title, "bold")
+    minutes, gib = (time.monotonic() - started) / 60, _peak_gib()
+    screen.say(f"  {minutes:.1f} minutes, at most {gib:.1f} GiB", "dim")
     for what, path in paths.items():
         screen.say(f"  {what:<12} {path}", None if what == "page" else "dim")
     screen.emit(
@@ -51,6 +66,9 @@ def experiment(
             "preset": preset,
             "seed": seed,
             "title": page.title,
+            "cost": catalogue.cost(name, preset),
+            "minutes": minutes,
+            "peak_gib": gib,
             "files": {what: str(path) for what, path in paths.items()},
             "data": page.data,
         }
@@ -61,10 +79,18 @@ def experiment(
 def _list(screen: Screen) -> None:
     from germ.experiments import catalogue
 
-    width = max(map(len, catalogue.MODULES))
     found = []
     for name in catalogue.MODULES:
         module = catalogue.get(name)
-        screen.say(f"{name:<{width}}  {module.SUMMARY}  [{', '.join(module.PRESETS)}]")
-        found.append({"name": name, "summary": module.SUMMARY, "presets": list(module.PRESETS)})
+        costs = {preset: catalogue.cost(name, preset) for preset in module.PRESETS}
+        screen.say(name, "bold")
+        screen.say(f"  {module.SUMMARY}")
+        for preset, cost in costs.items():
+            screen.say(f"  {preset:<6} {cost}", "dim")
+        found.append({"name": name, "summary": module.SUMMARY, "presets": costs})
     screen.emit({"command": "experiment", "experiments": found})
+
+
+def _peak_gib() -> float:
+    """The most memory this process has had, in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

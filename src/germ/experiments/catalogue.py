@@ -16,6 +16,9 @@ MODULES = {
     "patterning": "patterning",
     "scale": "scale",
     "saddle-to-saddle": "saddle_to_saddle",
+    "regression-transformer": "regression_transformer",
+    "transient-ridge": "transient_ridge",
+    "compression": "compression",
 }
 """Experiments by name: their modules, imported when they are run."""
 
@@ -34,6 +37,15 @@ def get(name: str) -> ModuleType:
     return importlib.import_module(f"germ.experiments.{MODULES[name]}")
 
 
+def cost(name: str, preset: str) -> str:
+    """What a run costs, in time and memory, and on which machine: one line.
+
+    Raises:
+        GermError: An unknown name or preset.
+    """
+    return _with_preset(name, preset).COST[preset]
+
+
 def run(
     name: str,
     out: str | Path,
@@ -41,6 +53,7 @@ def run(
     preset: str = "small",
     seed: int = 0,
     progress: Progress | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> tuple[Page, dict[str, Path]]:
     """Run an experiment and write its page.
 
@@ -50,6 +63,7 @@ def run(
         preset: Its name in the experiment's `PRESETS`.
         seed: Of everything random.
         progress: Told (stage, done, total).
+        announce: Told what the run will cost, once nothing stands in its way.
 
     Returns:
         The page, and what was written.
@@ -57,17 +71,24 @@ def run(
     Raises:
         GermError: An unknown name or preset, or a folder that cannot be written.
     """
-    module = get(name)
-    if preset not in module.PRESETS:
-        raise GermError(
-            f"expected a preset of {name}, one of {', '.join(module.PRESETS)}; got {preset!r}"
-        )
+    module = _with_preset(name, preset)
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GermError(f"cannot write {out}: {error.strerror or error}") from error
+    if announce is not None:
+        announce(module.COST[preset])
     page = module.run(
         module.PRESETS[preset], out, seed=seed, progress=progress or (lambda *_: None)
     )
     return page, page.write(out)
+
+
+def _with_preset(name: str, preset: str) -> ModuleType:
+    module = get(name)
+    if preset not in module.PRESETS:
+        raise GermError(
+            f"expected a preset of {name}, one of {', '.join(module.PRESETS)}; got {preset!r}"
+        )
+    return module

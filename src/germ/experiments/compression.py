@@ -8,7 +8,6 @@ comes with germ: one run, so that what is found is about it alone.
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from germ.experiments import quantized
 from germ.experiments.benchmark_scores import correlation
 from germ.experiments.catalogue import Progress
 from germ.experiments.compression_page import page
+from germ.experiments.kept import kept
 from germ.report.page import Page
 from germ.samplers import SGLD
 from germ.sweeping import Listener, sweep
@@ -66,6 +66,12 @@ PRESETS = {
 }
 """The published models are Pythia's: `paper` has the bundled model with more data and draws."""
 
+COST = {
+    "quick": "1 minute, 1 GiB on 2 CPU cores (estimated)",
+    "small": "10 minutes, 1 GiB on 2 CPU cores (estimated)",
+    "paper": "about 8 hours, 2 GiB on 2 CPU cores (estimated)",
+}
+
 
 def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page:
     """Measure λ̂ and the bits of every checkpoint, and compare.
@@ -100,7 +106,11 @@ def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page
                 "error": row.estimate.budget.total,
                 "loss": row.estimate.anchor_loss,
                 "warnings": list(row.estimate.warnings),
-                **_kept(step, tokens, Path(out) / "bits"),
+                **kept(
+                    Path(out) / "bits" / f"step{step:06d}.json",
+                    {"contexts": len(tokens), "levels": quantized.LEVELS},
+                    functools.partial(measure, step, tokens),
+                ),
             }
         )
     progress("quantizing", len(steps), len(steps))
@@ -181,33 +191,6 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
 
 
-def _kept(step: int, tokens: torch.Tensor, folder: Path) -> dict[str, Any]:
-    """The excess losses of a checkpoint on every grid, from its file or measured."""
-    path = folder / f"step{step:06d}.json"
-    wanted = {"contexts": len(tokens), "levels": list(quantized.LEVELS)}
-    if path.exists():
-        try:
-            row = json.loads(path.read_text(encoding="utf-8"))
-            kept = {name: row[name] for name in wanted}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise GermError(f"{path} is damaged ({error}): delete it, and run again") from error
-        if kept != wanted:
-            raise GermError(
-                f"expected {path} to be of {len(tokens)} contexts; it is of {kept['contexts']}: "
-                "choose another folder, or delete it"
-            )
-        return row
-    row = {**wanted, **measure(step, tokens)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(row), encoding="utf-8")
-        part.replace(path)  # Whole or not at all.
-    except OSError as error:
-        raise GermError(f"cannot write {path}: {error.strerror or error}") from error
-    return row
-
-
 def measure(step: int, tokens: torch.Tensor) -> dict[str, Any]:
     """Excess losses of a bundled checkpoint on every grid.
 
@@ -218,7 +201,8 @@ def measure(step: int, tokens: torch.Tensor) -> dict[str, Any]:
     model = bundled.model(step)
     loss = functools.partial(_loss, model, tokens)
     before = loss()
-    return {"excess": [after - before for after in quantized.curve(model, loss)]}
+    excess = [after - before for after in quantized.curve(model, loss)]
+    return {"levels": list(quantized.LEVELS), "excess": excess}
 
 
 @torch.no_grad()

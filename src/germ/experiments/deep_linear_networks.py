@@ -78,6 +78,11 @@ PRESETS = {
 """`small`: 24 and 6 networks of the two least classes, on two cores; `paper`: all classes as
 published, which needs a GPU and days."""
 
+COST = {
+    "small": "about 12 minutes, 1 GiB on 2 CPU cores",
+    "paper": "about 2 days, 16 GiB on one GPU (estimated): networks of up to 100 million weights",
+}
+
 
 def run(
     settings: Settings, out: Path, *, seed: int, progress: Callable[[str, int, int], None]

@@ -66,6 +66,12 @@ PRESETS = {
     ),
 }
 
+COST = {
+    "quick": "about 5 minutes, 1 GiB on 2 CPU cores (estimated)",
+    "small": "about 25 minutes, 1 GiB on 2 CPU cores (estimated)",
+    "large": "about 10 hours, 2 GiB on 2 CPU cores (estimated)",
+}
+
 
 def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page:
     """Train, choose, retrain, compare.

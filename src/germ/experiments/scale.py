@@ -73,6 +73,12 @@ PRESETS = {
 }
 """The tables are the published size already: `paper` has more resamples only."""
 
+COST = {
+    "quick": "1 minute, 1 GiB on 2 CPU cores (estimated)",
+    "small": "3 minutes, 1 GiB on 2 CPU cores (estimated)",
+    "paper": "about 15 minutes, 1 GiB on 2 CPU cores (estimated): more resamples",
+}
+
 
 def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page:
     """Analyse the tables, where they are to be found, and run the sweep.

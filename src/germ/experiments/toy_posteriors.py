@@ -48,6 +48,11 @@ PRESETS = {
     "fine": Settings(Effort(num_points=2000, num_replicas=32, smallest=1e-20), 81),
 }
 
+COST = {
+    "small": "half a minute, 1 GiB on 2 CPU cores",
+    "fine": "about 5 minutes, 1 GiB on 2 CPU cores (estimated)",
+}
+
 
 def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page:
     """Compute the five sections.
