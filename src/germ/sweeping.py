@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
@@ -19,6 +20,7 @@ from germ.estimate import comparable, restatement
 from germ.estimate.control import Control, control, same_order, survives
 from germ.losses import causal_lm, resolve_loss
 from germ.measuring import Measurement, measure, run_path
+from germ.one_calibration import OneCalibration
 from germ.posterior import LocalPosterior
 from germ.report import tables
 from germ.setup import AnySampler
@@ -149,6 +151,7 @@ def sweep(
     drop_failed: bool = False,
     without_data: bool = False,
     sampler_for: Callable[[LocalPosterior], str | AnySampler] | None = None,
+    calibrate_once: bool = False,
     load: Callable[[str], hub.Loaded] = hub.load,
     load_data: Callable[[hub.Loaded, Any], Data] = hub.load_data,
     listener: Listener | None = None,
@@ -172,6 +175,8 @@ def sweep(
         without_data: Whether to set the nβ = 0 control beside each estimate; forward passes only.
         sampler_for: In place of `sampler`, chooses one for each posterior, such as a calibration
             that is reused where it still holds.
+        calibrate_once: With `sampler="auto"`: calibrate at the last model only, and test that at
+            each other's w*, where it is made anew if it does not hold (`germ.one_calibration`).
         load: How a model's name becomes a model; `functools.partial(germ.hub.load, ...)`.
         load_data: How a data set's name becomes data for a model.
         listener: Told how it goes along.
@@ -184,6 +189,8 @@ def sweep(
         GermError: There is no such data, a setting is out of range, nothing can be written to
             `folder`, or no model could be loaded.
     """
+    if calibrate_once and (sampler != "auto" or sampler_for is not None):
+        raise GermError('expected sampler="auto" to calibrate once; a sampler of yours is its own')
     targets = _targets(models)
     listener = listener or Listener()
     read_data = _DataReader(data, load_data)
@@ -192,6 +199,21 @@ def sweep(
     untrained: list[float] = []
     name_of_data = _name_of(data)
     begun = False
+
+    def posterior_of(loaded: hub.Loaded) -> LocalPosterior:
+        return LocalPosterior.from_model(
+            loaded.model, read_data(loaded), loss=loss_of(loaded, loss),
+            nbeta=nbeta, localization=localization, restrict=restrict,
+        )  # fmt: skip
+
+    if calibrate_once:
+        sampler_for = OneCalibration(folder, settings)
+        step, model = targets[-1]
+        name = model if isinstance(model, str) else str(step)
+        # Late in training curvature is largest: what is stable there is stable elsewhere. If that
+        # model cannot be loaded, its row will say so, and the first that can takes its place.
+        with contextlib.suppress(GermError):
+            sampler_for(posterior_of(_load(model, name, load)))
 
     def stage(stage: str, done: int, total: int) -> None:
         nonlocal begun
@@ -209,13 +231,10 @@ def sweep(
             controls.append(None)
             listener.finished(rows[-1])
             continue
-        examples = read_data(loaded)  # Its errors are everybody's: no model would fare better.
+        read_data(loaded)  # Its errors are everybody's: no model would fare better.
         without = None
         try:
-            posterior = LocalPosterior.from_model(
-                loaded.model, examples, loss=loss_of(loaded, loss),
-                nbeta=nbeta, localization=localization, restrict=restrict,
-            )  # fmt: skip
+            posterior = posterior_of(loaded)
             chosen = sampler if sampler_for is None else sampler_for(posterior)
             if folder is not None:
                 run = run_path(folder, name, posterior, chosen, settings)

@@ -31,7 +31,11 @@ FLAGS = {
     | LOADING
     | POSTERIOR
     | KEEPING,
-    "sweep": {"--data", "--control", "--json"} | SAMPLING | LOADING | POSTERIOR | KEEPING,
+    "sweep": {"--data", "--control", "--calibrate-once", "--json"}
+    | SAMPLING
+    | LOADING
+    | POSTERIOR
+    | KEEPING,
     "stages": {"--nbeta", "--level", "--out", "--seed", "--json"},
     "behaviour": {
         "--data",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.cli.support import FAST, call, call_json, refused
+from tests.cli.support import FAST, SHORT, call, call_json, refused
 from tests.report.support import estimate, measurement
 
 import germ
@@ -65,6 +65,33 @@ def test_finished_checkpoints_are_used_again_and_others_extend_the_table(checkpo
     assert [(row["step"], row["stored"]) for row in second] == [(0, True), (10, True), (100, False)]
     assert [row["estimate"] for row in second[:2]] == [row["estimate"] for row in first]
     assert all(row["stored"] for row in call_json("sweep", "run", *ARGUMENTS)["rows"])
+
+
+def test_one_calibration_is_kept_for_all_and_for_those_that_are_added(checkpoints, monkeypatch):
+    from germ import one_calibration
+
+    calls = []
+    propose = one_calibration.propose
+    monkeypatch.setattr(
+        one_calibration,
+        "propose",
+        lambda *args, **kwargs: calls.append(1) or propose(*args, **kwargs),
+    )
+    arguments = (
+        "--data", "tokens.npy", "--out", "out", "--restrict", "norm", *SHORT, "--calibrate-once"
+    )  # fmt: skip
+    first = call_json("sweep", "run/step00*", *arguments)["rows"]
+    assert len(calls) == 1 and Path("out/calibration.safetensors").exists()
+    second = call_json("sweep", "run", *arguments)["rows"]
+    assert len(calls) == 1
+    assert [row["stored"] for row in second] == [True, True, False]
+    assert [row["estimate"] for row in second[:2]] == [row["estimate"] for row in first]
+    for row in second:
+        assert "reused" in germ.load(row["run"]).attrs["reasons"]
+    told = refused("sweep", "run", *arguments, "--nbeta", "7")
+    assert "nβ" in told and "delete that file" in told
+    told = refused("sweep", "run", *ARGUMENTS, "--calibrate-once")
+    assert "--calibrate-once belongs to --sampler auto" in told
 
 
 def test_one_bad_checkpoint_is_a_line_with_its_reason_and_the_others_go_on(checkpoints):

@@ -11,6 +11,7 @@ from germ.cli import boundary
 from germ.cli.grouping import grouped
 from germ.cli.options import DATA_FORMS, Keeping, Loading, Posterior, Printing, Sampling
 from germ.cli.screen import Screen
+from germ.errors import GermError
 
 if TYPE_CHECKING:
     from germ.cli.progress import Bars
@@ -54,6 +55,15 @@ def sweep(
             rich_help_panel="Posterior",
         ),
     ] = False,
+    calibrate_once: Annotated[
+        bool,
+        Option(
+            "--calibrate-once",
+            help="Calibrate at the last checkpoint alone, and test it at each: made anew only "
+            "where it does not hold.",
+            rich_help_panel="Sampling",
+        ),
+    ] = False,
     printing: Printing,
     loading: Loading,
 ) -> int:
@@ -67,7 +77,16 @@ def sweep(
     """
     screen = Screen(json=printing.json)
     found = run_sweep(
-        screen, checkpoints, data, out, loading, posterior, sampling, keeping, control=control
+        screen,
+        checkpoints,
+        data,
+        out,
+        loading,
+        posterior,
+        sampling,
+        keeping,
+        control=control,
+        calibrate_once=calibrate_once,
     )
     paths = finish(screen, found, out, f"{', '.join(checkpoints)} on {found.rows[0].data}")
     screen.emit({"command": "sweep", **found.to_dict(), "files": paths})
@@ -85,11 +104,14 @@ def run_sweep(
     keeping: Keeping,
     *,
     control: bool = False,
+    calibrate_once: bool = False,
 ) -> Sweep:
     """Go through the checkpoints, printing a line for each as it comes."""
     from germ import sweeping
 
     sampler = sampling.make()
+    if calibrate_once and sampler != "auto":
+        raise GermError("--calibrate-once belongs to --sampler auto without a --calibration")
     with (
         boundary.interruptible(out),
         screen.progress(sampling.num_steps_after_warmup, len(checkpoints)) as bars,
@@ -97,6 +119,7 @@ def run_sweep(
         found = sweeping.sweep(
             checkpoints, data, loss=loading.loss, sampler=sampler, folder=out,
             drop_failed=keeping.drop_failed, without_data=control,
+            calibrate_once=calibrate_once,
             load=loading.model, load_data=loading.data,
             listener=_reporter(screen, bars, out), **posterior.settings(), **sampling.settings(),
             **keeping.settings(),

@@ -62,7 +62,7 @@ PRESETS = {
         2, 9, 64, Effort(128, 128, 2, 20, 10),
     ),
     "small": Settings(
-        Plan(InContextConfig(), 40_000, 128, 3e-3, 40, 20), 3, 22, 512, Effort(2048, 128, 4, 60, 60)
+        Plan(InContextConfig(), 40_000, 128, 3e-3, 40, 20), 3, 15, 512, Effort(2048, 512, 2, 60, 60)
     ),
     "paper": Settings(
         Plan(in_context.PRESETS["stages"], 500_000, 1024, 3e-3, 100, 200), 5, 300, 4096,

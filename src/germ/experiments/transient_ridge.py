@@ -67,8 +67,8 @@ PRESETS = {
         (1, 8, None), 128, 32, Effort(128, 128, 2, 20, 10),
     ),
     "small": Settings(
-        Plan(InContextConfig(), 20_000, 128, 3e-3, 24, 24), (1, 4, 16, 64, 256, None), 2048, 256,
-        Effort(2048, 128, 4, 150, 100),
+        Plan(InContextConfig(), 12_000, 128, 3e-3, 24, 24), (1, 4, 16, 64, 256, None), 2048, 256,
+        Effort(2048, 512, 2, 100, 80),
     ),
     "paper": Settings(
         Plan(in_context.PRESETS["transient"], 150_000, 1024, 1e-3, 50, 100),
@@ -80,7 +80,7 @@ PRESETS = {
 
 COST = {
     "quick": "half a minute, 0.5 GiB on 2 CPU cores",
-    "small": "50 minutes, 1 GiB on 2 CPU cores (estimated)",
+    "small": "40 minutes, 1 GiB on 2 CPU cores (estimated)",
     "paper": "about 5 days, 16 GiB on one GPU (estimated): 32 models of 150,000 steps",
 }
 
