@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import typer
+from tests.cli import support
 from typer.testing import CliRunner, Result
 
 from germ import responses
@@ -59,6 +60,25 @@ def test_tables_and_data_for_one_model(checkpoints, tmp_path):
     shown = call(checkpoints[0], *settings, *QUICK, "--out", tmp_path)
     assert shown.exit_code == 0 and "layers.1.head.1" in shown.stdout
     assert len(list((tmp_path / "runs").glob("*.zarr"))) == 2
+
+
+def test_weighted_draws_are_shown_as_what_they_are(checkpoints, tmp_path):
+    result = call(
+        checkpoints[0], "--data", "bundled:code_python", *PROBES, "--components", "layers.1.head.0",
+        "--method", "gaussian", "--draws", "8", "--max-examples", "3", "--context", "12",
+        "--probe-examples", "3", "--out", tmp_path,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    listed = support.call_json("show", tmp_path / "runs")["runs"]
+    assert [row["method"] for row in listed] == ["gaussian"] and listed[0]["num_draws"] == 8
+    shown = support.call("show", listed[0]["run"])
+    assert (
+        shown.exit_code == 0 and f"{listed[0]['num_tokens']:,} tokens of 2 probes" in shown.stdout
+    )
+    assert support.call_json("show", listed[0]["run"])["llc"] == listed[0]["llc"]
+    # What only looks like one is no run, and said to be none.
+    Path(listed[0]["run"], "zarr.json").write_text('{"attributes": {"method": "gaussian"}}')
+    assert support.call("show", listed[0]["run"]).exit_code == 2
 
 
 def test_checkpoints_have_a_dimension(checkpoints, tmp_path):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from germ.cli import boundary
+from germ.cli import boundary, show_gaussian
 from germ.cli.grouping import grouped
 from germ.cli.llc import draw_trace
 from germ.cli.options import Printing
@@ -35,7 +35,12 @@ def show(
 ) -> int:  # fmt: skip
     """Show a stored run: the estimate, its warnings, each chain, and where it came from."""
     screen = Screen(json=printing.json)
-    if (run / "zarr.json").exists():
+    gaussian = show_gaussian.summary(run)
+    if gaussian is not None:
+        screen.say(show_gaussian.line(gaussian), "bold")
+        screen.say(f"  {gaussian['seconds']:.0f} s; its tables: germ susceptibility", "dim")
+        screen.emit({"command": "show", "run": str(run), **gaussian})
+    elif (run / "zarr.json").exists():
         _show_run(screen, run, figure)
     else:
         _show_folder(screen, run)
@@ -146,9 +151,11 @@ def _show_folder(screen: Screen, folder: Path) -> None:
     from germ.store import list_runs
 
     infos = list_runs(folder)
-    if not infos:
+    gaussians = {path: show_gaussian.summary(path) for path in sorted(folder.glob("*.zarr"))}
+    results = {path: found for path, found in gaussians.items() if found is not None}
+    if not infos and not results:
         raise GermError(f"expected a run, or a folder of runs; {folder} holds none")
-    width = max(len(info.path.name) for info in infos)
+    width = max(len(path.name) for path in (*(info.path for info in infos), *results))
     screen.say(f"{'run':<{width}}  {'status':<11}  result", "bold")
     rows = []
     posteriors: dict[str, Any] = {}
@@ -166,6 +173,9 @@ def _show_folder(screen: Screen, folder: Path) -> None:
         row["problem"] = info.problem
         rows.append(row)
         screen.say(f"{info.path.name:<{width}}  {info.status:<11}  {text}", style)
+    for path, found in results.items():
+        rows.append({"run": str(path), "status": "complete", "problem": None, **found})
+        screen.say(f"{path.name:<{width}}  {'complete':<11}  {show_gaussian.line(found)}")
     differing = comparable.warning(comparable.differences(posteriors))
     screen.warn([] if differing is None else [differing])
     screen.emit({"command": "show", "folder": str(folder), "runs": rows, "warning": differing})

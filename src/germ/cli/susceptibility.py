@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,6 +89,21 @@ class Apart(Sampling):
         return found | ({} if self.gradient is None else {"gradient": self.gradient.value})
 
 
+class Centring(StrEnum):
+    """Which means a covariance is about."""
+
+    RESTRICTED = "restricted"
+    FULL = "full"
+
+
+class Method(StrEnum):
+    """Where the draws come from."""
+
+    AUTO = "auto"
+    GAUSSIAN = "gaussian"
+    CHAINS = "chains"
+
+
 @grouped
 def susceptibility(
     *,
@@ -126,14 +142,14 @@ def susceptibility(
         ),
     ] = None,
     centring: Annotated[
-        str,
+        Centring,
         Option(
             "--centring",
             help="restricted: a covariance in the run of the component; full: means are those of a "
             "run of all weights, as devinterp 2 has it.",
             rich_help_panel="Posterior",
         ),
-    ] = "restricted",
+    ] = Centring.RESTRICTED,
     nbeta: Annotated[
         str,
         Option(
@@ -151,14 +167,14 @@ def susceptibility(
         ),
     ] = "auto",
     method: Annotated[
-        str,
+        Method,
         Option(
             "--method",
             help="gaussian: weighted draws of the localization's Gaussian; chains; auto: the first "
             "where those are worth enough and no sampler is named.",
             rich_help_panel="Sampling",
         ),
-    ] = "auto",
+    ] = Method.AUTO,
     sampling: Apart,
     out: Annotated[
         Path,
@@ -182,7 +198,7 @@ def susceptibility(
     names = named("--probe", probe)
     targets = hub.expand(models)
     settings = {"nbeta": nbeta, "localization": localization}
-    settings |= {"centring": centring, "method": method}
+    settings |= {"centring": centring.value, "method": method.value}
     settings |= sampling.settings() | keeping.settings() | {"sampler": sampling.make()}
     chosen = ",".join(components or ["heads"])
     found: dict[int | str, Susceptibility] = {}

@@ -16,8 +16,10 @@ MODULES = {
     "patterning": "patterning",
     "scale": "scale",
     "saddle-to-saddle": "saddle_to_saddle",
+    "superposition": "superposition",
     "regression-transformer": "regression_transformer",
     "transient-ridge": "transient_ridge",
+    "data-shift": "data_shift",
     "compression": "compression",
 }
 """Experiments by name: their modules, imported when they are run."""
