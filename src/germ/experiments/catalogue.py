@@ -17,8 +17,10 @@ MODULES = {
     "scale": "scale",
     "saddle-to-saddle": "saddle_to_saddle",
     "superposition": "superposition",
+    "modular-addition": "modular_addition",
     "regression-transformer": "regression_transformer",
     "transient-ridge": "transient_ridge",
+    "language-model": "language_model",
     "data-shift": "data_shift",
     "compression": "compression",
 }

@@ -64,7 +64,7 @@ PRESETS = {
 def tokens_of(
     x: Float[Tensor, "examples length dim"], y: Float[Tensor, "examples length"]
 ) -> Float[Tensor, "examples tokens width"]:
-    """What the model reads: 2K − 1 tokens of D + 1 numbers, since nothing is asked after the last y.
+    """What the model reads: 2K − 1 tokens of D + 1 numbers; nothing is asked after the last y.
 
     Example:
         >>> tokens_of(torch.tensor([[[5.0], [6.0]]]), torch.tensor([[1.0, 2.0]]))
