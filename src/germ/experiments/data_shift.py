@@ -102,7 +102,7 @@ PRESETS = {
 
 COST = {
     "quick": "half a minute, 0.5 GiB on 2 CPU cores",
-    "small": "20 minutes, 1 GiB on 2 CPU cores (estimated)",
+    "small": "15 minutes, 0.6 GiB on 1 CPU core (CPU time, on a shared machine)",
     "paper": "about 2 days, 8 GiB on 2 CPU cores (estimated)",
 }
 

@@ -53,7 +53,8 @@ def apart_figure(data: dict[str, Any]) -> Figure:
             plain(axes, "λ̂ ± total; line: exact λ")
         else:
             axes.axhline(0, color=GREY, linewidth=0.6)
-            axes.set_yscale("symlog", linthresh=1)
+            if max(abs(n["chi"][name]) for n in data["networks"]) > 10:
+                axes.set_yscale("symlog", linthresh=1)
             plain(axes, f"(nβ)²χ: {name}")
     return drawn
 
@@ -175,14 +176,16 @@ def _odds(data: dict[str, Any]) -> Iterator[str]:
     )
     yield (
         f"- **Equal losses.** The log odds of the cue grow by {_interval(slope)} per unit of "
-        f"log n; λ_product − λ_cue is {found['exact']:g}."
+        f"log n; λ_product − λ_cue is {found['exact']:g}, {_where(slope, found['exact'])}."
     )
     for row in found["by_share"]:
         if row["disagree"] == 0:
             continue
         foretold = row["predicted_crossing"]
         if foretold.get("value") is None:
-            yield f"- **ε = {row['disagree']:g}.** No crossing is foretold in these n."
+            begun = row["predicted"][0] <= 0
+            place = f"before n = {found['start']:g}" if begun else "beyond these n"
+            yield f"- **ε = {row['disagree']:g}.** The product is foretold to take over {place}."
             continue
         ends = [foretold.get("low"), foretold.get("high")]
         between = "" if None in ends else f" ({min(ends):,.0f} … {max(ends):,.0f})"
@@ -203,6 +206,13 @@ def _training(data: dict[str, Any]) -> Iterator[str]:
         "the product. What gradient descent finds from small weights is a matter of its path; the "
         "free energy says nothing of that."
     )
+
+
+def _where(found: dict[str, Any], value: float) -> str:
+    """Whether an interval holds a value, in words."""
+    if found["low"] is None:
+        return "and there is no interval"
+    return "inside" if found["low"] <= value <= found["high"] else "outside"
 
 
 def _interval(found: dict[str, Any], digits: int = 2) -> str:
