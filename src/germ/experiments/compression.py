@@ -25,7 +25,6 @@ from germ.experiments.catalogue import Progress
 from germ.experiments.compression_page import page
 from germ.experiments.kept import kept
 from germ.report.page import Page
-from germ.samplers import SGLD
 from germ.sweeping import Listener, sweep
 from germ.zoo import bundled
 
@@ -34,9 +33,6 @@ SUMMARY = "λ̂ against the bits a checkpoint survives, on the bundled model"
 
 TOLERANCES = (0.1, 0.2, 0.5, 1.0)
 """In nats per token."""
-
-STEP_SIZE, WARMUP, BATCH = 1e-3, 50, 16
-"""Of SGLD; ε as published for the smallest Pythia, at nβ = 30 and γ = 300, germ's defaults."""
 
 BLOCK = 3
 NUM_RESAMPLES = 2000
@@ -61,7 +57,7 @@ class Settings:
 
 PRESETS = {
     "quick": Settings((0, 110, 717, 12_000), 16, 2, 20),
-    "small": Settings(None, 64, 4, 100),
+    "small": Settings(None, 64, 4, 60),
     "paper": Settings(None, 1024, 4, 400),
 }
 """The published models are Pythia's: `paper` has the bundled model with more data and draws."""
@@ -91,8 +87,7 @@ def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page
     found = sweep(
         [f"bundled@{step}" for step in steps], tokens, folder=Path(out) / "sweep",
         listener=_Told(progress, len(steps)), chains=settings.chains, draws=settings.draws,
-        # One step for all, as published: a calibration of each would cost more than its chains.
-        sampler=SGLD(STEP_SIZE), warmup=WARMUP, batch_size=min(BATCH, settings.contexts), seed=seed,
+        calibrate_once=True, seed=seed,
     )  # fmt: skip
     rows = []
     for number, (step, row) in enumerate(zip(steps, found.rows, strict=True)):

@@ -24,6 +24,9 @@ PUBLISHED = (
 )
 """Of 500,000 steps of 1,024 sequences (Hoogland et al., arXiv 2402.02364)."""
 
+ZERO = -0.7
+"""Where step 0 stands on a logarithmic axis, in decades."""
+
 
 def page(data: dict[str, Any]) -> Page:
     """The page.
@@ -219,15 +222,15 @@ def _behaviour(data: dict[str, Any]) -> Iterator[str]:
 
 
 def log_steps(steps: list[int]) -> np.ndarray:
-    """log₁₀ of steps; step 0 stands a third of a decade before step 1."""
+    """log₁₀ of steps; step 0 stands some way before step 1."""
     array = np.array(steps, dtype=float)
-    return np.where(array > 0, np.log10(np.maximum(array, 1)), -1 / 3)
+    return np.where(array > 0, np.log10(np.maximum(array, 1)), ZERO)
 
 
 def step_ticks(axes: Axes, steps: list[int]) -> None:
     """Ticks for `log_steps`."""
     powers = range(int(math.log10(max(steps))) + 1)
-    axes.set_xticks([-1 / 3, *powers], ["0", *(f"$10^{p}$" for p in powers)])
+    axes.set_xticks([ZERO, *powers], ["0", *(f"$10^{p}$" for p in powers)])
     axes.set_xlabel("step")
 
 
