@@ -56,7 +56,7 @@ def test_without_a_name_they_are_listed():
             assert (
                 cost in shown
                 and "GiB" in cost
-                and any(unit in cost for unit in ("minute", "hour", "day"))
+                and any(unit in cost for unit in ("minute", "hour", "day", "month"))
             )
 
 

@@ -34,6 +34,9 @@ SUMMARY = "λ̂ against the bits a checkpoint survives, on the bundled model"
 TOLERANCES = (0.1, 0.2, 0.5, 1.0)
 """In nats per token."""
 
+BATCH = 16
+"""Contexts a gradient."""
+
 BLOCK = 3
 NUM_RESAMPLES = 2000
 
@@ -87,7 +90,8 @@ def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page
     found = sweep(
         [f"bundled@{step}" for step in steps], tokens, folder=Path(out) / "sweep",
         listener=_Told(progress, len(steps)), chains=settings.chains, draws=settings.draws,
-        calibrate_once=True, seed=seed,
+        # On all contexts at once a step would cost four times as much.
+        calibrate_once=True, batch_size=min(BATCH, settings.contexts), seed=seed,
     )  # fmt: skip
     rows = []
     for number, (step, row) in enumerate(zip(steps, found.rows, strict=True)):

@@ -79,7 +79,7 @@ PRESETS = {
 published, which needs a GPU and days."""
 
 COST = {
-    "small": "about 12 minutes, 1 GiB on 2 CPU cores",
+    "small": "20 minutes of CPU time, 1 GiB (estimated)",
     "paper": "about 2 days, 16 GiB on one GPU (estimated): networks of up to 100 million weights",
 }
 

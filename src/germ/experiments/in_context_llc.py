@@ -95,5 +95,6 @@ def estimate(
 
 @torch.no_grad()
 def outputs_of(model: InContextRegressor, inputs: Tensor) -> Tensor:
-    """Predictions of many sequences, float64."""
-    return torch.cat([model(part) for part in inputs.split(512)]).double()
+    """Predictions of many sequences, float64, on the CPU."""
+    place = model.position.device
+    return torch.cat([model(part.to(place)).cpu() for part in inputs.split(512)]).double()

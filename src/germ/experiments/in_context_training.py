@@ -95,6 +95,11 @@ def tasks_of(plan: Plan, num_tasks: int | None) -> Tensor | None:
     return nested_tasks(num_tasks, plan.config.dim, TASK_LIST).float()
 
 
+def device() -> torch.device:
+    """Where models are trained and measured: a GPU, where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def train(
     plan: Plan,
     seed: int,
@@ -120,7 +125,7 @@ def train(
         return
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.generator(seed, FIRST_WEIGHTS).initial_seed() & 0x7FFFFFFF))
-        model = InContextRegressor(plan.config)
+        model = InContextRegressor(plan.config).to(device())
     optimizer = torch.optim.Adam(model.parameters(), lr=plan.lr, fused=True)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.lr, total_steps=plan.num_steps + 1)
     step = _resume(folder, model, optimizer, cycle)
@@ -140,7 +145,7 @@ def train(
             }
             write_whole(folder / "state.pt", lambda path, state=state: torch.save(state, path))
             progress(step)
-        inputs, wanted = batch(plan, seed, step, tasks)
+        inputs, wanted = (each.to(device()) for each in batch(plan, seed, step, tasks))
         loss = (model(inputs) - wanted).square().mean()
         loss.backward()
         optimizer.step()
@@ -171,7 +176,7 @@ def model(plan: Plan, folder: Path, step: int) -> InContextRegressor:
         found.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise GermError(f"{path} is damaged ({error}): delete {folder}, and run again") from error
-    return found.eval()
+    return found.eval().to(device())
 
 
 def _name(step: int) -> str:
@@ -189,7 +194,7 @@ def _resume(
     if not path.exists():
         return 0
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=device())
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         cycle.load_state_dict(state["cycle"])

@@ -104,9 +104,9 @@ PRESETS = {
 does not, nor does its tokenizer)."""
 
 COST = {
-    "quick": "3 minutes, 1 GiB on 2 CPU cores (estimated)",
+    "quick": "6 minutes of CPU time, 0.9 GiB (on a shared machine)",
     "small": "60 minutes, 2 GiB on 2 CPU cores (estimated)",
-    "paper": "about 4 days, 24 GiB on one GPU (estimated): 3 trainings, 192 checkpoints",
+    "paper": "months, 24 GiB on 2 CPU cores (estimated); its training has no GPU path yet",
 }
 
 

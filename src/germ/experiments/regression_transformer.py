@@ -74,7 +74,7 @@ PRESETS = {
 COST = {
     "quick": "half a minute, 0.5 GiB on 2 CPU cores",
     "small": "80 minutes of CPU time, 2.2 GiB (on a shared machine; 2 idle cores: 45, estimated)",
-    "paper": "about 2 days, 8 GiB on one GPU (estimated): 2.5 million steps, 1,500 estimates",
+    "paper": "about 2 days, 8 GiB on one GPU (estimated, never run): 5 × 500,000 steps",
 }
 
 

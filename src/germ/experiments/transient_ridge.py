@@ -81,7 +81,7 @@ PRESETS = {
 COST = {
     "quick": "half a minute, 0.5 GiB on 2 CPU cores",
     "small": "40 minutes, 1 GiB on 2 CPU cores (estimated)",
-    "paper": "about 5 days, 16 GiB on one GPU (estimated): 32 models of 150,000 steps",
+    "paper": "about 5 days, 16 GiB on one GPU (estimated, never run): 32 × 150,000 steps",
 }
 
 
