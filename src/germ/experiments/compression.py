@@ -67,7 +67,7 @@ PRESETS = {
 
 COST = {
     "quick": "1 minute, 1 GiB on 2 CPU cores (estimated)",
-    "small": "10 minutes, 1 GiB on 2 CPU cores (estimated)",
+    "small": "14 minutes, 1 GiB on 1 CPU core (on a shared machine)",
     "paper": "about 8 hours, 2 GiB on 2 CPU cores (estimated)",
 }
 
