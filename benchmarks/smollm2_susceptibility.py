@@ -113,7 +113,7 @@ def main() -> None:
         "seconds_a_head": (time.perf_counter() - began) / len(args.heads),
         "peak_gib": peak(),
         "tokens": int(found.sizes["token"]),
-        "arguments": {k: str(v) for k, v in vars(args).items()},
+        "arguments": {k: str(v) for k, v in vars(args).items() if k not in ("out", "folder")},
         "machine": machine(),
         "bytes": sum(f.stat().st_size for f in args.folder.rglob("*") if f.is_file()),
         "chi_probe": found.chi_probe.values.tolist(),

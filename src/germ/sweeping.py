@@ -200,9 +200,9 @@ def sweep(
     name_of_data = _name_of(data)
     begun = False
 
-    def posterior_of(loaded: hub.Loaded) -> LocalPosterior:
+    def posterior_of(loaded: hub.Loaded, examples: Data) -> LocalPosterior:
         return LocalPosterior.from_model(
-            loaded.model, read_data(loaded), loss=loss_of(loaded, loss),
+            loaded.model, examples, loss=loss_of(loaded, loss),
             nbeta=nbeta, localization=localization, restrict=restrict,
         )  # fmt: skip
 
@@ -213,7 +213,8 @@ def sweep(
         # Late in training curvature is largest: what is stable there is stable elsewhere. If that
         # model cannot be loaded, its row will say so, and the first that can takes its place.
         with contextlib.suppress(GermError):
-            sampler_for(posterior_of(_load(model, name, load)))
+            last = _load(model, name, load)
+            sampler_for(posterior_of(last, read_data(last)))
 
     def stage(stage: str, done: int, total: int) -> None:
         nonlocal begun
@@ -231,10 +232,10 @@ def sweep(
             controls.append(None)
             listener.finished(rows[-1])
             continue
-        read_data(loaded)  # Its errors are everybody's: no model would fare better.
+        examples = read_data(loaded)  # Its errors are everybody's: no model would fare better.
         without = None
         try:
-            posterior = posterior_of(loaded)
+            posterior = posterior_of(loaded, examples)
             chosen = sampler if sampler_for is None else sampler_for(posterior)
             if folder is not None:
                 run = run_path(folder, name, posterior, chosen, settings)

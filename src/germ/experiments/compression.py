@@ -24,8 +24,9 @@ from germ.experiments.benchmark_scores import correlation
 from germ.experiments.catalogue import Progress
 from germ.experiments.compression_page import page
 from germ.experiments.kept import kept
+from germ.experiments.sweep_progress import SweepProgress
 from germ.report.page import Page
-from germ.sweeping import Listener, sweep
+from germ.sweeping import sweep
 from germ.zoo import bundled
 
 NAME = "compression"
@@ -89,7 +90,7 @@ def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page
     tokens = tokens[: settings.contexts]
     found = sweep(
         [f"bundled@{step}" for step in steps], tokens, folder=Path(out) / "sweep",
-        listener=_Told(progress, len(steps)), chains=settings.chains, draws=settings.draws,
+        listener=SweepProgress(progress), chains=settings.chains, draws=settings.draws,
         # On all contexts at once a step would cost four times as much.
         calibrate_once=True, batch_size=min(BATCH, settings.contexts), seed=seed,
     )  # fmt: skip
@@ -121,16 +122,6 @@ def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page
         "tolerances": {str(t): compare(rows, t, seed=seed) for t in TOLERANCES},
     }
     return page(data)
-
-
-class _Told(Listener):
-    """Passes a sweep's progress on."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total = progress, total
-
-    def started(self, index: int, total: int, name: str) -> None:
-        self._progress("λ̂ of the checkpoints", index, total)
 
 
 def compare(rows: Sequence[dict[str, Any]], tolerance: float, *, seed: int = 0) -> dict[str, Any]:

@@ -29,8 +29,9 @@ from germ.excess import Excess
 from germ.experiments.catalogue import Progress
 from germ.experiments.kept import kept
 from germ.experiments.language_page import page
+from germ.experiments.sweep_progress import SweepProgress
 from germ.report.page import Page
-from germ.sweeping import Listener, sweep
+from germ.sweeping import sweep
 from germ.zoo import attention_only, bundled
 from germ.zoo import train as training
 from germ.zoo.attention_only import AttentionOnly, AttentionOnlyConfig
@@ -149,7 +150,7 @@ def _measured(
     table = sweep(
         [(step, load()) for step, load in loaders.items()], text[: settings.contexts],
         loss="causal_lm", folder=folder / "sweep", calibrate_once=True,
-        listener=_Told(progress, len(loaders)), chains=settings.chains, draws=settings.draws,
+        listener=SweepProgress(progress), chains=settings.chains, draws=settings.draws,
         batch_size=min(32, settings.contexts), seed=seed,
     )  # fmt: skip
     rows = []
@@ -210,16 +211,6 @@ def _checkpoints(
         for path in sorted((folder / "checkpoints").glob("step*.safetensors"))
     }
     return found, folder
-
-
-class _Told(Listener):
-    """Passes a sweep's progress on."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total = progress, total
-
-    def started(self, index: int, total: int, name: str) -> None:
-        self._progress("λ̂ of checkpoints", index, total)
 
 
 def _behaviour(

@@ -11,7 +11,12 @@ from matplotlib.figure import Figure
 from scipy.cluster import hierarchy
 
 from germ.development.attention_scores import PREFIX, PREVIOUS
-from germ.experiments.regression_page import log_steps, step_ticks
+from germ.experiments.stages_section import (
+    PUBLISHED_HEAD,
+    log_steps,
+    stages_table,
+    step_ticks,
+)
 from germ.experiments.toy_section import BLUE, GREY, ORANGE, plain, table
 from germ.report.figures import CHAIN_COLOURS
 from germ.report.page import Page
@@ -177,19 +182,9 @@ def _text(data: dict[str, Any]) -> Iterator[str]:
     )
     yield "\n![λ̂ and loss](llc.png)\n"
     yield "## Stages\n"
-    yield table(
-        ["from", "to", "type", "Δ loss", "Δ λ̂", "restates the loss"],
-        [
-            [
-                f"{s['start']:,.0f}", f"{s['end']:,.0f}", s["kind"],
-                _change(s["loss_change"], s["loss_error"]),
-                _change(s["llc_change"], s["llc_error"]), "yes" if s["restated"] else "no",
-            ]
-            for s in data["stages"]["stages"]
-        ],
-    )  # fmt: skip
+    yield stages_table(data["stages"]["stages"])
     yield "\nPublished, of another model, text and optimizer:\n"
-    yield table(["stage", "steps", "what", "type", "Δ loss", "Δ λ̂"], PUBLISHED)
+    yield table(PUBLISHED_HEAD, PUBLISHED)
     yield ""
     for warning in data["stages"]["warnings"]:
         yield f"- {warning}"
@@ -263,9 +258,3 @@ def _short(name: str) -> str:
 
 def _number(value: float | None) -> float:
     return np.nan if value is None else value
-
-
-def _change(value: float | None, error: float | None) -> str:
-    if value is None:
-        return "—"
-    return f"{value:+.3g}" + ("" if error is None else f" ± {error:.2g}")

@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from germ.experiments import replicates
+from germ.experiments.stages_section import (
+    PUBLISHED_HEAD,
+    log_steps,
+    stages_table,
+    step_ticks,
+)
 from germ.experiments.toy_section import GREY, plain, table
 from germ.report.figures import CHAIN_COLOURS
 from germ.report.page import Page
@@ -23,9 +28,6 @@ PUBLISHED = (
     ("LR5", "320k … 500k", "converges", "A", "−0.03", "+3.56"),
 )
 """Of 500,000 steps of 1,024 sequences (Hoogland et al., arXiv 2402.02364)."""
-
-ZERO = -0.7
-"""Where step 0 stands on a logarithmic axis, in decades."""
 
 
 def page(data: dict[str, Any]) -> Page:
@@ -128,17 +130,7 @@ def _text(data: dict[str, Any]) -> Iterator[str]:
         "As `germ stages` finds them; ± and intervals are between trainings, the only replicates. "
         "A: the loss falls and λ̂ rises; B: both fall.\n"
     )
-    yield table(
-        ["from", "to", "type", "Δ loss", "Δ λ̂", "restates the loss"],
-        [
-            [
-                _step(s["start"]), _step(s["end"]), s["kind"],
-                _change(s["loss_change"], s["loss_error"]),
-                _change(s["llc_change"], s["llc_error"]), "yes" if s["restated"] else "no",
-            ]
-            for s in data["stages"]["stages"]
-        ],
-    )  # fmt: skip
+    yield stages_table(data["stages"]["stages"])
     yield ""
     for at in data["stages"]["boundaries"]:
         low, high = map(_step, at["interval"])
@@ -148,7 +140,7 @@ def _text(data: dict[str, Any]) -> Iterator[str]:
             f"support {at['support']:.2f}."
         )
     yield "\nPublished, of 500,000 steps:\n"
-    yield table(["stage", "steps", "what", "type", "Δ loss", "Δ λ̂"], PUBLISHED)
+    yield table(PUBLISHED_HEAD, PUBLISHED)
     yield ""
     yield from _restatement(data)
     yield "\n## What the models do\n"
@@ -221,24 +213,5 @@ def _behaviour(data: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def log_steps(steps: list[int]) -> np.ndarray:
-    """log₁₀ of steps; step 0 stands some way before step 1."""
-    array = np.array(steps, dtype=float)
-    return np.where(array > 0, np.log10(np.maximum(array, 1)), ZERO)
-
-
-def step_ticks(axes: Axes, steps: list[int]) -> None:
-    """Ticks for `log_steps`."""
-    powers = range(int(math.log10(max(steps))) + 1)
-    axes.set_xticks([ZERO, *powers], ["0", *(f"$10^{p}$" for p in powers)])
-    axes.set_xlabel("step")
-
-
 def _step(value: float) -> str:
     return f"{value:,.0f}"
-
-
-def _change(value: float | None, error: float | None) -> str:
-    if value is None:
-        return "—"
-    return f"{value:+.3g}" + ("" if error is None else f" ± {error:.2g}")

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from germ.experiments.regression_page import log_steps, step_ticks
+from germ.experiments.stages_section import log_steps, step_ticks
 from germ.experiments.toy_section import BLUE, GREY, ORANGE, plain, table
 from germ.report.page import Page
 
