@@ -32,6 +32,7 @@ def test_checkpoints_are_rows_and_files(folder):
     losses = [float(row["value"]) for row in rows if row["measure"] == "loss"]
     assert losses == sorted(losses, reverse=True) and len(losses) == 3
     assert len({(r["step"], r["measure"], r["component"]) for r in rows}) == len(rows)
+    assert (folder / "here" / "behaviour.png").read_bytes().startswith(b"\x89PNG")
     stored = json.loads((folder / "here" / "behaviour.json").read_text())
     assert len(stored["rows"]) == len(rows) and not stored["failures"]
 

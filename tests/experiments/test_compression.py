@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from germ.experiments import compression, quantized
+from germ.experiments import compression, quantized, side_by_side
 from germ.experiments.compression_page import page
 
 
@@ -90,6 +90,7 @@ def test_finer_grids_cost_a_trained_model_less():
 def test_the_experiment_runs_and_goes_on(tmp_path, monkeypatch):
     settings = compression.Settings((0, 110), 4, 2, 8)
     first = compression.run(settings, tmp_path, seed=0, progress=lambda *_: None)
+    monkeypatch.setattr(side_by_side, "cores", lambda: 1)  # In this process, where it is seen.
     monkeypatch.setattr(compression, "measure", lambda *_: pytest.fail("measured again"))
     again = compression.run(settings, tmp_path, seed=0, progress=lambda *_: None)
     assert again.data["rows"] == first.data["rows"]

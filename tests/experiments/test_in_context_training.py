@@ -25,7 +25,7 @@ class _Stopped(Exception):
 def test_a_training_that_was_killed_goes_on_to_the_bit(tmp_path):
     training.train(PLAN, 3, tmp_path / "whole", 4)
 
-    def stop(step: int) -> None:
+    def stop(step: int, _: int) -> None:
         if step == 40:
             raise _Stopped
 

@@ -7,6 +7,9 @@ import pytest
 
 from germ.development.attention_scores import PREVIOUS
 from germ.experiments import language_model as experiment
+from germ.experiments import side_by_side
+from germ.zoo.attention_only import AttentionOnlyConfig
+from germ.zoo.train import TrainSettings
 
 STEPS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
 
@@ -79,6 +82,28 @@ def test_it_runs_goes_on_and_shows_everything(tmp_path, monkeypatch):
     rows = first.data["models"][0]["checkpoints"]
     assert [row["step"] for row in rows] == list(settings.steps or ())
     assert rows[0]["loss"] > rows[-1]["loss"] and len(rows[0]["heads"]["code"]) == 16
+    monkeypatch.setattr(side_by_side, "cores", lambda: 1)  # In this process, where it is seen.
     monkeypatch.setattr(experiment, "_refined", lambda *_: pytest.fail("measured again"))
     again = experiment.run(settings, tmp_path, seed=0, progress=lambda *_: None)
     assert again.data["models"] == first.data["models"]
+
+
+@pytest.mark.slow
+def test_models_trained_here_are_replicates(tmp_path, capsys, monkeypatch):
+    # At this size starting a process takes longer than what it is to do.
+    monkeypatch.setattr(side_by_side, "cores", lambda: 1)
+    plan = experiment.Training(
+        AttentionOnlyConfig(1024, 16, num_heads=2, d_model=16, d_head=8),
+        TrainSettings(num_steps=60, batch_size=8, lr=1e-2, warmup=5, num_checkpoints=9), 2,
+    )  # fmt: skip
+    settings = experiment.Settings(None, 8, 2, 8, 4, 16, 8, plan)
+    told = []
+    found = experiment.run(settings, tmp_path, seed=3, progress=lambda *what: told.append(what))
+    found.write(tmp_path / "page")
+    one, other = found.data["models"]
+    assert [row["step"] for row in one["checkpoints"]] == [r["step"] for r in other["checkpoints"]]
+    assert one["checkpoints"][0]["loss"] != other["checkpoints"][0]["loss"]
+    for model in (one, other):
+        assert model["checkpoints"][-1]["loss"] < model["checkpoints"][0]["loss"] - 0.1
+    assert {stage for stage, *_ in told} >= {"training 1", "training 2"}
+    assert not capsys.readouterr().out  # Standard output is the command's.

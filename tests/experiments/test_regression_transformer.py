@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from germ.experiments import regression_transformer as experiment
+from germ.experiments import side_by_side
 from germ.experiments.in_context_llc import NBETA, Effort
 from germ.experiments.in_context_training import Plan
 from germ.experiments.regression_page import page
@@ -63,6 +64,7 @@ def test_it_runs_goes_on_and_shows_everything(tmp_path, monkeypatch):
     behaviour = data["behaviour"]
     assert behaviour["ridge_loss"] < min(min(m["loss"]) for m in behaviour["models"])
     assert all(m["to_zero"][0] < 1.5 for m in behaviour["models"])
+    monkeypatch.setattr(side_by_side, "cores", lambda: 1)  # In this process, where it is seen.
     monkeypatch.setattr(experiment, "estimate", lambda *_: pytest.fail("measured again"))
     again = experiment.run(TINY, tmp_path, seed=0, progress=lambda *_: None)
     assert again.data["rows"] == data["rows"] and again.text == first.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from germ.experiments import side_by_side
 from germ.experiments import transient_ridge as experiment
 from germ.experiments.in_context_llc import Effort
 from germ.experiments.in_context_training import Plan
@@ -64,6 +65,9 @@ def test_it_runs_goes_on_and_shows_everything(tmp_path, monkeypatch):
             ideal = model["own"]["ideal_loss"]
             assert ideal["dmmse"] < min(ideal["ridge"], *model["own"]["loss"])
     assert set(first.data["joint"]["ideal"]) == {"ridge", "dMMSE 3"}
+    assert set(first.figures) == {"distances", "loss", "joint"}
+    assert all(f"{model['llc']['value']:.1f} ± " in first.text for model in models)
+    monkeypatch.setattr(side_by_side, "cores", lambda: 1)  # In this process, where it is seen.
     monkeypatch.setattr(experiment, "estimate", lambda *_: pytest.fail("measured again"))
     again = experiment.run(settings, tmp_path, seed=0, progress=lambda *_: None)
     assert again.data == first.data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from germ.cli.grouping import grouped
 from germ.cli.options import DATA_FORMS, Loading, Printing
 from germ.cli.screen import Screen
 from germ.cli.sweep import PATTERN_FORMS
+from germ.errors import GermError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +79,11 @@ def behaviour(
     ] = 0,
     out: Annotated[
         Path | None,
-        Option("--out", help="A folder for behaviour.csv and .json.", rich_help_panel="Output"),
+        Option(
+            "--out",
+            help="A folder for behaviour.csv and .json and, of several checkpoints, behaviour.png.",
+            rich_help_panel="Output",
+        ),
     ] = None,
     printing: Printing,
     loading: Loading,
@@ -93,6 +99,7 @@ def behaviour(
     from germ import checkpoints as patterns
     from germ.development import behaving
     from germ.development.measures import chosen
+    from germ.report import behaviour_figure, figures
 
     screen = Screen(json=printing.json)
     chosen(measures)  # A name that is none is told before anything is loaded.
@@ -112,6 +119,11 @@ def behaviour(
         _table(screen, found)
     _end(screen, found)
     paths = [] if out is None else [str(path) for path in found.write(out)]
+    drawn = None
+    with suppress(GermError):  # One step was measured, or nothing changes: the table says it.
+        drawn = behaviour_figure.behaviour_figure(found, ", ".join(checkpoints[:3]))
+    if out is not None and drawn is not None:
+        paths.append(str(figures.save(drawn, out / "behaviour.png")))
     if paths:
         screen.say(", ".join(paths), "dim")
     screen.emit({"command": "behaviour", **found.to_dict(), "files": paths})

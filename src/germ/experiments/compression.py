@@ -24,6 +24,7 @@ from germ.experiments.benchmark_scores import correlation
 from germ.experiments.catalogue import Progress
 from germ.experiments.compression_page import page
 from germ.experiments.kept import kept
+from germ.experiments.side_by_side import Report, run_all
 from germ.experiments.sweep_progress import SweepProgress
 from germ.report.page import Page
 from germ.sweeping import sweep
@@ -94,9 +95,10 @@ def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page
         # On all contexts at once a step would cost four times as much.
         calibrate_once=True, batch_size=min(BATCH, settings.contexts), seed=seed,
     )  # fmt: skip
+    quantizing = [functools.partial(_bits, Path(out), step, tokens) for step in steps]
+    run_all(quantizing, "quantizing", progress)
     rows = []
-    for number, (step, row) in enumerate(zip(steps, found.rows, strict=True)):
-        progress("quantizing", number, len(steps))
+    for step, row, bits in zip(steps, found.rows, quantizing, strict=True):
         if row.estimate is None:
             raise GermError(f"expected λ̂ of bundled@{step}; {row.status}")
         rows.append(
@@ -106,14 +108,9 @@ def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page
                 "error": row.estimate.budget.total,
                 "loss": row.estimate.anchor_loss,
                 "warnings": list(row.estimate.warnings),
-                **kept(
-                    Path(out) / "bits" / f"step{step:06d}.json",
-                    {"contexts": len(tokens), "levels": quantized.LEVELS},
-                    functools.partial(measure, step, tokens),
-                ),
+                **bits(),
             }
         )
-    progress("quantizing", len(steps), len(steps))
     data = {
         "seed": seed,
         "settings": asdict(settings),
@@ -122,6 +119,18 @@ def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page
         "tolerances": {str(t): compare(rows, t, seed=seed) for t in TOLERANCES},
     }
     return page(data)
+
+
+def _bits(
+    out: Path, step: int, tokens: torch.Tensor, report: Report = lambda *_: None
+) -> dict[str, Any]:
+    found = kept(
+        out / "bits" / f"step{step:06d}.json",
+        {"contexts": len(tokens), "levels": quantized.LEVELS},
+        functools.partial(measure, step, tokens),
+    )
+    report(1, 1)
+    return found
 
 
 def compare(rows: Sequence[dict[str, Any]], tolerance: float, *, seed: int = 0) -> dict[str, Any]:

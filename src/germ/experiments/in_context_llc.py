@@ -1,4 +1,4 @@
-"""λ̂ of the transformers of in-context regression, at the published nβ and γ."""
+"""λ̂ of the transformers of in-context regression."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Effort:
         chains: Chains.
         draws: Draws a chain.
         warmup: Steps before them.
+        nbeta: nβ.
+        localization: γ.
     """
 
     examples: int
@@ -36,6 +38,8 @@ class Effort:
     chains: int
     draws: int
     warmup: int
+    nbeta: float = NBETA
+    localization: float = LOCALIZATION
 
 
 def sequences(
@@ -69,7 +73,7 @@ def estimate(
             each later w*, where it is made anew if it does not hold.
     """
     posterior = LocalPosterior.from_model(
-        model, data, loss="mse", nbeta=NBETA, localization=LOCALIZATION
+        model, data, loss="mse", nbeta=effort.nbeta, localization=effort.localization
     )
     if not calibration.exists():
         found = calibrate.calibrate(posterior, batch_size=effort.batch, seed=0)

@@ -8,7 +8,7 @@ very steps that it would have taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from germ import rng
 from germ.development.regression_predictors import nested_tasks
 from germ.errors import GermError
 from germ.experiments.kept import kept, write_whole
+from germ.experiments.machine import device
+from germ.experiments.side_by_side import Report
 from germ.zoo.in_context import InContextConfig, InContextRegressor, tokens_of
 
 NOISE_VARIANCE = 0.125
@@ -95,17 +97,12 @@ def tasks_of(plan: Plan, num_tasks: int | None) -> Tensor | None:
     return nested_tasks(num_tasks, plan.config.dim, TASK_LIST).float()
 
 
-def device() -> torch.device:
-    """Where models are trained and measured: a GPU, where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def train(
     plan: Plan,
     seed: int,
     folder: Path,
     num_tasks: int | None = None,
-    progress: Callable[[int], None] = lambda _: None,
+    report: Report = lambda *_: None,
 ) -> None:
     """Train a model, or go on; its checkpoints are in `folder` afterwards.
 
@@ -114,7 +111,7 @@ def train(
         seed: Of the first weights and of the batches.
         folder: Of `stepNNNNNN.safetensors` and the state to go on from.
         num_tasks: M, or None for new tasks always.
-        progress: Told the step, now and then.
+        report: Told (step, steps), now and then.
 
     Raises:
         GermError: `folder` holds a training of other settings, is damaged, or cannot be written.
@@ -122,6 +119,7 @@ def train(
     about = {**asdict(plan), "seed": seed, "num_tasks": num_tasks}
     kept(folder / "settings.json", about, dict)  # Refuses another training's folder.
     if (folder / _name(plan.num_steps)).exists():
+        report(plan.num_steps, plan.num_steps)
         return
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.generator(seed, FIRST_WEIGHTS).initial_seed() & 0x7FFFFFFF))
@@ -135,6 +133,7 @@ def train(
         if step in wanted_steps:
             write_whole(folder / _name(step), lambda path: save_file(model.state_dict(), path))
         if step == plan.num_steps:
+            report(step, plan.num_steps)
             return
         if step % plan.save_every == 0 and step:
             state = {
@@ -144,7 +143,7 @@ def train(
                 "cycle": cycle.state_dict(),
             }
             write_whole(folder / "state.pt", lambda path, state=state: torch.save(state, path))
-            progress(step)
+            report(step, plan.num_steps)
         inputs, wanted = (each.to(device()) for each in batch(plan, seed, step, tasks))
         loss = (model(inputs) - wanted).square().mean()
         loss.backward()

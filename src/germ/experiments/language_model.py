@@ -29,6 +29,8 @@ from germ.excess import Excess
 from germ.experiments.catalogue import Progress
 from germ.experiments.kept import kept
 from germ.experiments.language_page import page
+from germ.experiments.machine import device
+from germ.experiments.side_by_side import Report, run_all
 from germ.experiments.sweep_progress import SweepProgress
 from germ.report.page import Page
 from germ.sweeping import sweep
@@ -107,7 +109,7 @@ does not, nor does its tokenizer)."""
 COST = {
     "quick": "6 minutes of CPU time, 0.9 GiB (on a shared machine)",
     "small": "60 minutes, 2 GiB on 2 CPU cores (estimated)",
-    "paper": "months, 24 GiB on 2 CPU cores (estimated); its training has no GPU path yet",
+    "paper": "about 2 days, 40 GiB on one GPU (estimated, never run): 3 × 50,000 steps",
 }
 
 
@@ -146,32 +148,21 @@ def _measured(
     loaders, folder = _checkpoints(settings, out, seed, number, progress)
     context = 128 if settings.training is None else settings.training.config.context
     text = bundled.tokens("all", "train", context)
-    held = bundled.tokens("all", "heldout", context)
     table = sweep(
         [(step, load()) for step, load in loaders.items()], text[: settings.contexts],
         loss="causal_lm", folder=folder / "sweep", calibrate_once=True,
         listener=SweepProgress(progress), chains=settings.chains, draws=settings.draws,
         batch_size=min(32, settings.contexts), seed=seed,
     )  # fmt: skip
+    measured = [
+        functools.partial(_checkpoint, settings, seed, folder, context, step, load)
+        for step, load in loaders.items()
+    ]
+    run_all(measured, "behaviour, and λ̂ of heads", progress)
     rows = []
-    for done, ((step, load), row) in enumerate(zip(loaders.items(), table.rows, strict=True)):
+    for step, row, part in zip(loaders, table.rows, measured, strict=True):
         if row.estimate is None:
             raise GermError(f"expected λ̂ of step {step}; {row.status}")
-        progress("behaviour", done, len(loaders))
-        behaviour = kept(
-            folder / "behaviour" / f"step{step:06d}.json",
-            {"step": step, "rows": settings.rows, "measures": MEASURES},
-            functools.partial(_behaviour, step, load, held, text, settings.rows),
-        )
-        progress("refined λ̂ of heads", done, len(loaders))
-        parts = {}
-        for name, domain in (("all", "all"), ("code", CODE)):
-            tokens = bundled.tokens(domain, "train", context)[: settings.head_contexts]
-            parts[name] = kept(
-                folder / f"heads-{name}" / f"step{step:06d}.json",
-                {"step": step, "contexts": len(tokens), "draws": settings.head_draws, "seed": seed},
-                functools.partial(_refined, load, tokens, settings.head_draws, seed),
-            )
         rows.append(
             {
                 "step": step,
@@ -182,11 +173,38 @@ def _measured(
                 "loss": row.estimate.anchor_loss,
                 "expected_loss": row.estimate.expected_loss,
                 "warnings": list(row.estimate.warnings),
-                "behaviour": behaviour["scores"],
-                "heads": parts,
+                **part(),
             }
         )
     return {"number": number, "checkpoints": rows, "warnings": list(table.warnings)}
+
+
+def _checkpoint(
+    settings: Settings,
+    seed: int,
+    folder: Path,
+    context: int,
+    step: int,
+    load: Callable[[], AttentionOnly],
+    report: Report = lambda *_: None,
+) -> dict[str, Any]:
+    """What a checkpoint does, and λ̂ of its heads; kept."""
+    behaviour = kept(
+        folder / "behaviour" / f"step{step:06d}.json",
+        {"step": step, "rows": settings.rows, "measures": MEASURES},
+        functools.partial(_behaviour, step, load, context, settings.rows),
+    )
+    report(1, 3)
+    parts = {}
+    for number, (name, domain) in enumerate((("all", "all"), ("code", CODE)), start=2):
+        tokens = bundled.tokens(domain, "train", context)[: settings.head_contexts]
+        parts[name] = kept(
+            folder / f"heads-{name}" / f"step{step:06d}.json",
+            {"step": step, "contexts": len(tokens), "draws": settings.head_draws, "seed": seed},
+            functools.partial(_refined, load, tokens, settings.head_draws, seed),
+        )
+        report(number, 3)
+    return {"behaviour": behaviour["scores"], "heads": parts}
 
 
 def _checkpoints(
@@ -195,32 +213,38 @@ def _checkpoints(
     """How each checkpoint of a training is loaded, by step; and its folder."""
     if settings.training is None:
         steps = settings.steps or tuple(bundled.steps())
-        return {step: functools.partial(bundled.model, step) for step in steps}, out / "bundled"
+        loaders = {step: functools.partial(_placed, bundled.model, step) for step in steps}
+        return loaders, out / "bundled"
     plan = settings.training
     folder = out / f"training-{number}"
-    progress(f"training {number}", 0, 1)
     torch.manual_seed(1000 * seed + number)
     text, held = (
         {name: bundled.stream(name, split) for name in bundled.domains()}
         for split in ("train", "heldout")
     )
     options = TrainSettings(**{**asdict(plan.settings), "seed": 1000 * seed + number})
-    training.fit(AttentionOnly(plan.config), text, held, options, folder / "checkpoints")
+    training.fit(
+        AttentionOnly(plan.config).to(device()), text, held, options, folder / "checkpoints",
+        report=functools.partial(progress, f"training {number + 1}"),
+    )  # fmt: skip
     found = {
-        int(path.stem.removeprefix("step")): functools.partial(attention_only.load_checkpoint, path)
+        int(path.stem.removeprefix("step")): functools.partial(
+            _placed, attention_only.load_checkpoint, path
+        )
         for path in sorted((folder / "checkpoints").glob("step*.safetensors"))
     }
     return found, folder
 
 
+def _placed(load: Callable[[Any], AttentionOnly], which: int | Path) -> AttentionOnly:
+    return load(which).to(device())
+
+
 def _behaviour(
-    step: int,
-    load: Callable[[], AttentionOnly],
-    held: torch.Tensor,
-    text: torch.Tensor,
-    num_rows: int,
+    step: int, load: Callable[[], AttentionOnly], context: int, num_rows: int
 ) -> dict[str, Any]:
     """Scores of a checkpoint on text that it was not trained on; n-grams counted in what it was."""
+    held, text = (bundled.tokens("all", split, context) for split in ("heldout", "train"))
     table = behaving.behaviour(
         [(step, str(step), load)], as_data(held), MEASURES, counted=as_data(text),
         num_examples=num_rows,

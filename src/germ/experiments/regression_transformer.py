@@ -26,6 +26,7 @@ from germ.experiments.in_context_llc import NBETA, Effort, estimate, outputs_of,
 from germ.experiments.in_context_training import NOISE_VARIANCE, Plan
 from germ.experiments.kept import kept
 from germ.experiments.regression_page import page
+from germ.experiments.side_by_side import Report, run_all
 from germ.report.page import Page
 from germ.zoo import in_context
 from germ.zoo.in_context import InContextConfig, tokens_of
@@ -93,38 +94,49 @@ def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page
     out, plan = Path(out), settings.plan
     seeds = list(range(seed, seed + settings.num_seeds))
     folders = {each: out / f"seed-{each:03d}" for each in seeds}
-    for number, each in enumerate(seeds):
-        stage = f"training {number + 1} of {len(seeds)}"
-        progress(stage, 0, plan.num_steps)
-        training.train(
-            plan, each, folders[each],
-            progress=lambda step, stage=stage: progress(stage, step, plan.num_steps),
-        )  # fmt: skip
-    data = sequences(plan, settings.effort.examples, DATA_SEED)
-    steps = chosen(plan, settings.measured)
-    found = []
-    for number, each in enumerate(seeds):
-        # From the last checkpoint on: where the curvature is largest the calibration is made.
-        rows = {}
-        for done, step in enumerate(reversed(steps)):
-            progress(f"λ̂ of training {number + 1} of {len(seeds)}", done, len(steps))
-            path = folders[each] / "llc" / f"step{step:07d}.json"
-            about = {**asdict(plan), **asdict(settings.effort), "seed": each, "step": step}
-            model = training.model(plan, folders[each], step)
-            rows[step] = kept(
-                path, about,
-                functools.partial(
-                    estimate, model, data, settings.effort,
-                    folders[each] / "calibration.safetensors",
-                ),
-            )  # fmt: skip
-        found.append([rows[step] for step in steps])
+    run_all(
+        [functools.partial(training.train, plan, each, folders[each], None) for each in seeds],
+        "training", progress,
+    )  # fmt: skip
+    parts = [functools.partial(measured, settings, each, folders[each]) for each in seeds]
+    run_all(parts, "λ̂ of the checkpoints", progress)
+    found, steps = [part() for part in parts], chosen(plan, settings.measured)
     progress("outputs", 0, 1)
     report = summary(seeds, steps, found)
     report["settings"] = asdict(settings)
     report["seed"] = seed
     report["behaviour"] = behaviour(settings, folders)
     return page(report)
+
+
+def measured(
+    settings: Settings, seed: int, folder: Path, report: Report = lambda *_: None
+) -> list[dict[str, Any]]:
+    """λ̂ of a training's checkpoints, in order of step; each is kept.
+
+    Args:
+        settings: The plan, which checkpoints, and the effort.
+        seed: The training's.
+        folder: Of the training.
+        report: Told (done, total).
+    """
+    plan, rows = settings.plan, {}
+    data = sequences(plan, settings.effort.examples, DATA_SEED)
+    steps = chosen(plan, settings.measured)
+    # From the last checkpoint on: where the curvature is largest the calibration is made.
+    for done, step in enumerate(reversed(steps)):
+        report(done, len(steps))
+        about = {**asdict(plan), **asdict(settings.effort), "seed": seed, "step": step}
+        rows[step] = kept(
+            folder / "llc" / f"step{step:07d}.json",
+            about,
+            functools.partial(
+                estimate, training.model(plan, folder, step), data, settings.effort,
+                folder / "calibration.safetensors",
+            ),
+        )  # fmt: skip
+    report(len(steps), len(steps))
+    return [rows[step] for step in steps]
 
 
 def chosen(plan: Plan, num: int) -> list[int]:

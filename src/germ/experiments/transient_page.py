@@ -23,7 +23,11 @@ def page(data: dict[str, Any]) -> Page:
     return Page(
         "Transient ridge: what task diversity teaches",
         "\n".join(_text(data)),
-        {"distances": distances_figure(data), "joint": joint_figure(data)},
+        {
+            "distances": distances_figure(data),
+            "loss": loss_figure(data),
+            "joint": joint_figure(data),
+        },
         data,
     )
 
@@ -42,6 +46,7 @@ def distances_figure(data: dict[str, Any]) -> Figure:
         if "dmmse" in found:
             axes.plot(x, found["dmmse"], "--", color=ORANGE, linewidth=1.2, label="to dMMSE")
         axes.set_yscale("log")
+        axes.set_ylim(0.02, 20)  # With one task dMMSE is met to 10⁻⁴, which would flatten the rest.
         plain(axes, f"M = {_named(model)}")
         step_ticks(axes, data["steps"])
     for axes in panels.flat[len(models) :]:
@@ -51,12 +56,39 @@ def distances_figure(data: dict[str, Any]) -> Figure:
     return drawn
 
 
+def loss_figure(data: dict[str, Any]) -> Figure:
+    """The loss on new tasks and on a model's own, with that of the ideal predictors."""
+    drawn = Figure(figsize=(9.5, 3.4), layout="constrained")
+    panels = drawn.subplots(1, 2, sharey=True)
+    x, shades = log_steps(data["steps"]), _shades(len(data["models"]))
+    for axes, where, title in zip(
+        panels, ("new", "own"), ("Loss on new tasks", "Loss on a model's own tasks"), strict=True
+    ):
+        for model, shade in zip(data["models"], shades, strict=True):
+            found = model[where]
+            axes.plot(x, found["loss"], color=shade, linewidth=1, label=f"M = {_named(model)}")
+            if "dmmse" in found["ideal_loss"]:
+                axes.plot(x[-1] + 0.12, found["ideal_loss"]["dmmse"], "^", color=shade)
+        ridge = data["models"][-1]["new"]["ideal_loss"]["ridge"]
+        axes.axhline(ridge, color="black", linewidth=0.8, linestyle=":", label="ridge, new tasks")
+        step_ticks(axes, data["steps"])
+        plain(axes, title)
+    panels[0].plot([], [], "^", color=GREY, label="dMMSE of that M")
+    panels[0].legend(frameon=False, fontsize=7)
+    panels[0].set_ylabel("mean squared error")
+    return drawn
+
+
+def _shades(num: int) -> np.ndarray:
+    return mpl.colormaps["viridis"](np.linspace(0.05, 0.9, num))
+
+
 def joint_figure(data: dict[str, Any]) -> Figure:
     """The joint path with the ideal predictors, and λ̂ of the final models."""
     drawn = Figure(figsize=(9.5, 4), layout="constrained")
     left, right = drawn.subplots(1, 2)
     found = data["joint"]
-    shades = mpl.colormaps["viridis"](np.linspace(0.05, 0.9, len(found["paths"])))
+    shades = _shades(len(found["paths"]))
     for (name, path), shade in zip(found["paths"].items(), shades, strict=True):
         line = np.array(path)
         left.plot(line[:, 0], line[:, 1], "-", color=shade, linewidth=1, label=f"M = {name}")
@@ -84,7 +116,8 @@ def joint_figure(data: dict[str, Any]) -> Figure:
     right.set_xlabel("M")
     right.set_ylabel("λ̂ of the final model ± its total error")
     right.axhline(0, color=GREY, linewidth=0.5)
-    plain(right, "nβ = 66.7, γ = 13.3, on its own tasks")
+    effort = data["settings"]["effort"]
+    plain(right, f"nβ = {effort['nbeta']:g}, γ = {effort['localization']:g}, on its own tasks")
     return drawn
 
 
@@ -125,7 +158,8 @@ def _text(data: dict[str, Any]) -> Iterator[str]:
         "ridge was transient, if it was nearer to ridge than to dMMSE and less than half as far as "
         "zero is, ends at dMMSE, and its loss on new tasks rose by three standard errors."
     )
-    yield "\n![the joint path, and λ̂ by M](joint.png)\n"
+    yield "\n![losses against time](loss.png)\n"
+    yield "![the joint path, and λ̂ by M](joint.png)\n"
     joint = data["joint"]
     walks = sum(joint["random_walk"])
     yield (
@@ -161,16 +195,29 @@ def _compared(data: dict[str, Any]) -> Iterator[str]:
         yield f"- M that {what}: {', '.join(which) or 'none'}."
     passing = [m for m, v in ends.items() if v.endswith("after ridge")]
     yield f"- M that pass ridge and leave: {', '.join(passing) or 'none'}."
-    llc = [m["llc"]["value"] for m in data["models"]]
-    if all(value is not None for value in llc):
-        text = ", ".join(f"{value:.0f}" for value in llc)
-        yield f"- λ̂ of the final models in order of M: {text}."
+    yield from _llc(data)
     yield (
         "- Published (D = 8, K = 16, 2.65 million weights, 150,000 steps of 1,024): M ≤ 128 end at "
         "dMMSE, M ≥ 362 stay at ridge, 182 and 256 between; ridge is transient for M of 16 to 128; "
         "λ̂ of the final models rises with M, crosses that of M = ∞ where transience begins, and is "
         "level above M = 32. The thresholds are those of that dimension and training, so that here "
         "it is their order that can be compared."
+    )
+
+
+def _llc(data: dict[str, Any]) -> Iterator[str]:
+    effort, models = data["settings"]["effort"], data["models"]
+    good = [m for m in models if m["llc"]["value"] is not None]
+    text = ", ".join(f"{m['llc']['value']:.1f} ± {m['llc']['total']:.1f}" for m in good)
+    rises = ", ".join(f"{m['llc']['expected_loss'] - m['llc']['loss']:.3f}" for m in good)
+    warned = sum(bool(m["llc"]["warnings"]) for m in good)
+    yield (
+        f"- λ̂ of the final models in order of M: {text} ({len(models) - len(good)} failed, "
+        f"{warned} carry a warning of germ's, in `data.json`; ± is of the chains, not between "
+        f"trainings). "
+        f"nβ = {effort['nbeta']:g} and γ = {effort['localization']:g} on {effort['examples']:,} "
+        f"sequences of a model's own tasks; while sampling the loss is {rises} above that at w\\*. "
+        "The published nβ and γ could not be read."
     )
 
 

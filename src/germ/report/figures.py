@@ -50,7 +50,7 @@ def trajectory(rows: Sequence[Measurement], title: str = "") -> Figure:
     found = [row.estimate for row in drawn if row.estimate is not None]
     figure = Figure(figsize=(7, 5.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
-    x = _place_steps(below, [row.step for row in drawn])
+    x = place_steps(below, [row.step for row in drawn])
     style: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.3}
     above.plot(x, [e.expected_loss for e in found], color=GREY, label="E[L]", **style)
     above.plot(x, [e.anchor_loss for e in found], color=BLUE, label="L(w*)", **style)
@@ -274,7 +274,7 @@ def _estimates(axes: Axes, x: Any, found: Sequence[LLC], y: Any = None) -> None:
             axes.legend(frameon=False, fontsize=8)
 
 
-def _place_steps(axes: Axes, steps: Sequence[int | str]) -> np.ndarray:
+def place_steps(axes: Axes, steps: Sequence[int | str]) -> np.ndarray:
     """Where to draw each step, and the axis made to fit."""
     if not all(isinstance(step, int) for step in steps):
         axes.set_xticks(range(len(steps)), [str(step) for step in steps], rotation=30, ha="right")

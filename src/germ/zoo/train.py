@@ -9,12 +9,13 @@ it then takes the very steps that it would have taken.
 """
 
 import argparse
+import functools
 import json
 import lzma
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ from germ.zoo.attention_only import PRESETS, AttentionOnly, save_checkpoint
 
 # One long row of tokens for each domain.
 Streams = Mapping[str, Tensor]
+
+REPORT_EVERY = 20
+"""Steps between reports of progress."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +118,13 @@ def next_token_loss(model: AttentionOnly, windows: Tensor) -> Tensor:
 def evaluate(model: AttentionOnly, streams: Streams, num_windows: int) -> dict[str, float]:
     """Return the loss on each domain, on contexts spread evenly over it, in nats per token."""
     losses = {}
+    device = model.unembed.weight.device
     for name, stream in streams.items():
         contexts = stream[: len(stream) // model.config.context * model.config.context]
         contexts = contexts.reshape(-1, model.config.context)
         chosen = np.linspace(0, len(contexts) - 1, min(num_windows, len(contexts))).astype(int)
-        losses[name] = next_token_loss(model, contexts[torch.from_numpy(chosen)]).item()
+        rows = contexts[torch.from_numpy(chosen)].to(device)
+        losses[name] = next_token_loss(model, rows).item()
     return losses
 
 
@@ -140,8 +146,10 @@ def fit(
     settings: TrainSettings,
     out: Path,
     stop_after: int | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    report: Callable[[int, int], None] = lambda *_: None,
 ) -> None:
-    """Train a model and write checkpoints, a log and the state to resume from.
+    """Train a model, where its weights lie, and write checkpoints, a log and a state to resume.
 
     Args:
         model: trained in place; replaced by what `out` holds if a run is there already.
@@ -150,6 +158,8 @@ def fit(
         settings: how to train.
         out: folder of `stepNNNNNN.safetensors`, `log.jsonl` and `state.pt`.
         stop_after: leave after this step as if killed there, to be resumed (for tests and demos).
+        say: is told, at evaluations, where the run is and how it does.
+        report: is told (step, steps), now and then.
 
     Raises:
         GermError: if `out` holds a run with other settings, or a domain is shorter than a context.
@@ -163,6 +173,9 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     optimizer = make_optimizer(model, settings)
     step = resume(model, optimizer, settings, out)
+    if step:
+        say(f"resuming at step {step}")
+    device = model.unembed.weight.device
     save_at = set(checkpoint_steps(settings.num_steps, settings.num_checkpoints))
     began, first = time.monotonic(), step
 
@@ -177,16 +190,18 @@ def fit(
             }
             record(out, step, losses)
             seconds = (time.monotonic() - began) / max(1, step - first)
-            print(describe(step, settings.num_steps, losses, seconds), flush=True)
+            say(describe(step, settings.num_steps, losses, seconds))
         if last or step % settings.eval_every == 0:
             save_state(model, optimizer, settings, step, out)
+        if last or step % REPORT_EVERY == 0:
+            report(step, settings.num_steps)
         if last or step == stop_after:
             return
 
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
-        windows = draw_batch(train, model.config.context, settings, step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+        windows = draw_batch(train, model.config.context, settings, step).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
             loss = next_token_loss(model, windows)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
@@ -223,7 +238,8 @@ def resume(
     """
     if not (out / "state.pt").exists():
         return 0
-    state = torch.load(out / "state.pt", weights_only=True)
+    place = model.unembed.weight.device
+    state = torch.load(out / "state.pt", weights_only=True, map_location=place)
     wanted = asdict(settings) | {"model": asdict(model.config)}
     differ = [key for key in wanted if wanted[key] != state["settings"].get(key)]
     if differ:
@@ -232,7 +248,6 @@ def resume(
         raise GermError(f"{out} holds a run with other settings ({came}): choose another folder")
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    print(f"resuming at step {state['step']}", flush=True)
     return state["step"]
 
 
@@ -287,6 +302,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=sorted(PRESETS), default="bundled", help="model sizes")
     parser.add_argument("--text", type=Path, nargs="+", help="text files (default: the bundled)")
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json (default: the bundled)")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda where there is one")
     parser.add_argument("--threads", type=int, default=1, help="torch's compute threads")
     for name, default in asdict(TrainSettings()).items():
         flag = "--" + name.replace("_", "-")
@@ -318,7 +334,10 @@ def run(given: dict[str, Any]) -> None:
     torch.manual_seed(settings.seed)
     model = AttentionOnly(PRESETS[given["preset"]])
     print(f"{model.num_parameters():,} parameters, domains: {', '.join(train)}")
-    fit(model, train, heldout, settings, given["out"])
+    fit(
+        model.to(given["device"]), train, heldout, settings, given["out"],
+        say=functools.partial(print, flush=True),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
