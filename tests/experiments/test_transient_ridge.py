@@ -9,7 +9,7 @@ from germ.experiments import side_by_side
 from germ.experiments import transient_ridge as experiment
 from germ.experiments.in_context_llc import Effort
 from germ.experiments.in_context_training import Plan
-from germ.experiments.transient_page import verdict
+from germ.experiments.transient_page import fallen, verdict
 from germ.zoo.in_context import InContextConfig
 
 STEPS = [0, 1, 10, 100, 1000]
@@ -45,6 +45,13 @@ def test_verdicts():
     assert verdict(row([2, 2.5, 4], [3, 1, 0.1], transient=True)) == "dMMSE, loss risen"
     without = {"num_tasks": None, "new": {"ridge": [1.0]}, "transience": {"transient": False}}
     assert verdict(without) == "ridge"
+
+
+def test_how_far_the_loss_on_new_tasks_falls():
+    new = {"loss": [4.0, 4.1, 2.5, 3.5, 3.9], "ideal_loss": {"ridge": 1.0}}
+    model = {"new": new, "transience": {"step": 10}}
+    assert fallen(model, STEPS) == pytest.approx(0.5)
+    assert fallen({**model, "transience": {"step": 1}}, STEPS) < 0
 
 
 def test_it_runs_goes_on_and_shows_everything(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from pathlib import Path
 from typing import Annotated
@@ -38,7 +37,7 @@ def experiment(
     the same command goes on where it was stopped. What a run costs is said before it starts, and
     what it did cost at its end.
     """
-    from germ.experiments import catalogue
+    from germ.experiments import catalogue, machine
 
     screen = Screen(json=printing.json)
     if name is None or name == "list":
@@ -55,7 +54,7 @@ def experiment(
             name, out, preset=preset, seed=seed, progress=bars.stage, announce=announce
         )
     screen.say(page.title, "bold")
-    minutes, gib = (time.monotonic() - started) / 60, _peak_gib()
+    minutes, gib = (time.monotonic() - started) / 60, machine.peak_gib()
     screen.say(f"  {minutes:.1f} minutes, at most {gib:.1f} GiB", "dim")
     for what, path in paths.items():
         screen.say(f"  {what:<12} {path}", None if what == "page" else "dim")
@@ -89,8 +88,3 @@ def _list(screen: Screen) -> None:
             screen.say(f"  {preset:<6} {cost}", "dim")
         found.append({"name": name, "summary": module.SUMMARY, "presets": costs})
     screen.emit({"command": "experiment", "experiments": found})
-
-
-def _peak_gib() -> float:
-    """The most memory this process has had, in GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

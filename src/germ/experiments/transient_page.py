@@ -13,6 +13,9 @@ from germ.experiments.stages_section import log_steps, step_ticks
 from germ.experiments.toy_section import BLUE, GREY, ORANGE, plain, table
 from germ.report.page import Page
 
+DIP = 0.1
+"""What is called a fall of the loss on new tasks, as a share of the way to ridge."""
+
 
 def page(data: dict[str, Any]) -> Page:
     """The page.
@@ -141,18 +144,20 @@ def _text(data: dict[str, Any]) -> Iterator[str]:
                 _named(model), f"{new['ridge'][-1]:.3f}",
                 f"{new['dmmse'][-1]:.3f}" if "dmmse" in new else "—",
                 f"{min(new['ridge']):.3f}", f"{data['steps'][int(np.argmin(new['ridge']))]:,}",
+                f"{fallen(model, data['steps']):.0%}", f"{rise['step']:,}",
                 f"{rise['rise']:+.3f} ± {rise['error']:.3f}", verdict(model),
                 "failed" if llc["value"] is None else f"{llc['value']:.1f} ± {llc['total']:.1f}",
             ]
         )  # fmt: skip
     yield table(
         ["M", "to ridge, end", "to dMMSE, end", "to ridge, nearest", "at step",
-         "loss on new tasks since its least", "verdict", "λ̂ at the end"],
+         "loss on new tasks falls", "until", "and changes by", "verdict", "λ̂ at the end"],
         rows,
     )  # fmt: skip
     yield (
         "\nDistances are mean squared, on sequences of new tasks, where the two predictors differ "
-        f"(predicting zero is {zero:.2f} from ridge). The step of the least loss is chosen on half "
+        f"(predicting zero is {zero:.2f} from ridge). The loss on new tasks falls by a share of "
+        "the way from its first value to that of ridge. The step of its least is chosen on half "
         "of the sequences and the rise measured on the other half; ± is one standard error over "
         "sequences. A model is at the predictor that it is nearer to. It has come by ridge, and "
         "ridge was transient, if it was nearer to ridge than to dMMSE and less than half as far as "
@@ -194,7 +199,18 @@ def _compared(data: dict[str, Any]) -> Iterator[str]:
         which = [m for m, v in ends.items() if v.startswith(name)]
         yield f"- M that {what}: {', '.join(which) or 'none'}."
     passing = [m for m, v in ends.items() if v.endswith("after ridge")]
-    yield f"- M that pass ridge and leave: {', '.join(passing) or 'none'}."
+    yield f"- M that pass ridge and leave, by this rule: {', '.join(passing) or 'none'}."
+    dips = [
+        f"{_named(m)} (falls {fallen(m, data['steps']):.0%} of the way to ridge, then rises by "
+        f"{m['transience']['rise']:.2f} ± {m['transience']['error']:.2f})"
+        for m in data["models"]
+        if m["transience"]["transient"] and fallen(m, data["steps"]) > DIP
+    ]
+    yield (
+        "- The published sign of transience, a loss on new tasks that falls and rises again (here: "
+        f"by more than {DIP:.0%} of the way, and by three standard errors): M = "
+        f"{', '.join(dips) or 'none'}."
+    )
     yield from _llc(data)
     yield (
         "- Published (D = 8, K = 16, 2.65 million weights, 150,000 steps of 1,024): M ≤ 128 end at "
@@ -203,6 +219,13 @@ def _compared(data: dict[str, Any]) -> Iterator[str]:
         "level above M = 32. The thresholds are those of that dimension and training, so that here "
         "it is their order that can be compared."
     )
+
+
+def fallen(model: dict[str, Any], steps: list[int]) -> float:
+    """How far the loss on new tasks falls: 1 is from its first value down to that of ridge."""
+    losses = model["new"]["loss"]
+    least = losses[steps.index(model["transience"]["step"])]
+    return (losses[0] - least) / (losses[0] - model["new"]["ideal_loss"]["ridge"])
 
 
 def _llc(data: dict[str, Any]) -> Iterator[str]:
