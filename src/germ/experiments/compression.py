@@ -25,9 +25,8 @@ from germ.experiments.catalogue import Progress
 from germ.experiments.compression_page import page
 from germ.experiments.kept import kept
 from germ.experiments.side_by_side import Report, run_all
-from germ.experiments.sweep_progress import SweepProgress
+from germ.experiments.sweep_in_parts import sweep_in_parts
 from germ.report.page import Page
-from germ.sweeping import sweep
 from germ.zoo import bundled
 
 NAME = "compression"
@@ -89,11 +88,11 @@ def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page
     steps = list(settings.steps or bundled.steps())
     tokens = bundled.tokens("all", "train")
     tokens = tokens[: settings.contexts]
-    found = sweep(
-        [f"bundled@{step}" for step in steps], tokens, folder=Path(out) / "sweep",
-        listener=SweepProgress(progress), chains=settings.chains, draws=settings.draws,
+    found = sweep_in_parts(
+        [(step, functools.partial(bundled.model, step)) for step in steps], tokens,
+        Path(out) / "sweep", progress, loss="causal_lm", chains=settings.chains,
         # On all contexts at once a step would cost four times as much.
-        calibrate_once=True, batch_size=min(BATCH, settings.contexts), seed=seed,
+        draws=settings.draws, batch_size=min(BATCH, settings.contexts), seed=seed,
     )  # fmt: skip
     quantizing = [functools.partial(_bits, Path(out), step, tokens) for step in steps]
     run_all(quantizing, "quantizing", progress)

@@ -31,9 +31,8 @@ from germ.experiments.kept import kept
 from germ.experiments.language_page import page
 from germ.experiments.machine import device
 from germ.experiments.side_by_side import Report, run_all
-from germ.experiments.sweep_progress import SweepProgress
+from germ.experiments.sweep_in_parts import sweep_in_parts
 from germ.report.page import Page
-from germ.sweeping import sweep
 from germ.zoo import attention_only, bundled
 from germ.zoo import train as training
 from germ.zoo.attention_only import AttentionOnly, AttentionOnlyConfig
@@ -148,10 +147,9 @@ def _measured(
     loaders, folder = _checkpoints(settings, out, seed, number, progress)
     context = 128 if settings.training is None else settings.training.config.context
     text = bundled.tokens("all", "train", context)
-    table = sweep(
-        [(step, load()) for step, load in loaders.items()], text[: settings.contexts],
-        loss="causal_lm", folder=folder / "sweep", calibrate_once=True,
-        listener=SweepProgress(progress), chains=settings.chains, draws=settings.draws,
+    table = sweep_in_parts(
+        list(loaders.items()), text[: settings.contexts], folder / "sweep", progress,
+        loss="causal_lm", chains=settings.chains, draws=settings.draws,
         batch_size=min(32, settings.contexts), seed=seed,
     )  # fmt: skip
     measured = [

@@ -86,7 +86,7 @@ PRESETS = {
 
 COST = {
     "quick": "half a minute, 0.5 GiB on 2 CPU cores",
-    "small": "40 minutes, 1 GiB on 2 CPU cores (estimated)",
+    "small": "41 minutes, 2 GiB on 2 CPU cores",
     "paper": "about 5 days, 16 GiB on one GPU (estimated, never run): 32 × 150,000 steps",
 }
 
@@ -109,18 +109,16 @@ def run(settings: Settings, out: Path, *, seed: int, progress: Progress) -> Page
         [functools.partial(training.train, plan, seed, folder, m) for m, folder in folders.items()],
         "training", progress,
     )  # fmt: skip
-    parts = [functools.partial(final, settings, seed, folder, m) for m, folder in folders.items()]
-    run_all(parts, "λ̂ of the final models", progress)
-    rows = [
-        {"num_tasks": m, "llc": part(), **distances(settings, folder, m)}
-        for (m, folder), part in zip(folders.items(), parts, strict=True)
+    parts = [
+        functools.partial(measured, settings, seed, folder, m) for m, folder in folders.items()
     ]
+    run_all(parts, "λ̂ of the final models, distances", progress)
     progress("the joint path", 0, 1)
     data = {
         "seed": seed,
         "settings": asdict(settings),
         "steps": plan.checkpoints,
-        "models": rows,
+        "models": [part() for part in parts],
         "joint": joint(settings, folders),
     }
     return page(data)
@@ -131,30 +129,36 @@ def named(num_tasks: int | None, infinity: str = "∞") -> str:
     return infinity if num_tasks is None else str(num_tasks)
 
 
-def final(
+def measured(
     settings: Settings,
     seed: int,
     folder: Path,
     num_tasks: int | None,
     report: Report = lambda *_: None,
 ) -> dict[str, Any]:
-    """λ̂ of the last checkpoint on sequences of the tasks that it was trained on; kept.
+    """λ̂ of the last checkpoint on the tasks it was trained on, and `distances` of all; kept.
 
     Args:
-        settings: The plan and the effort.
+        settings: The plan, the effort and the probes.
         seed: The training's.
         folder: Of the training.
         num_tasks: M.
-        report: Told when it is done.
+        report: Told (done, total).
     """
-    about = {**asdict(settings.plan), **asdict(settings.effort), "seed": seed}
-    found = kept(
+    about = {**asdict(settings.plan), "seed": seed, "num_tasks": num_tasks}
+    llc = kept(
         folder / "llc.json",
-        {**about, "num_tasks": num_tasks},
+        {**about, **asdict(settings.effort)},
         functools.partial(_estimated, settings, folder, num_tasks),
     )
-    report(1, 1)
-    return found
+    report(1, 2)
+    found = kept(
+        folder / "distances.json",
+        {**about, "probes": settings.probes},
+        functools.partial(distances, settings, folder, num_tasks),
+    )
+    report(2, 2)
+    return {"num_tasks": num_tasks, "llc": llc, **found}
 
 
 def _estimated(settings: Settings, folder: Path, num_tasks: int | None) -> dict[str, Any]:
