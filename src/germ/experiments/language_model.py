@@ -89,7 +89,7 @@ class Settings:
 
 PRESETS = {
     "quick": Settings((0, 12, 43, 110, 383, 717, 3430, 12_000), 8, 2, 12, 8, 32, 8),
-    "small": Settings(None, 256, 4, 60, 64, 96, 8),
+    "small": Settings(None, 256, 4, 60, 64, 48, 8),
     "paper": Settings(
         None, 4096, 4, 200, 512, 4096, 64,
         Training(

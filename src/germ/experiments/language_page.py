@@ -249,7 +249,11 @@ def _heads(data: dict[str, Any]) -> Iterator[str]:
             f"- {who}On code instead of all text λ̂ of {len(clear)} of {len(code)} heads is another "
             f"by more than three standard errors{': ' + text if text else ''}."
         )
-    yield "\nHeads are not replicates of training runs: the p-values are about this model's heads."
+    yield (
+        "\nHeads are not replicates of training runs: the p-values are about this model's heads. "
+        "Errors of their λ̂ are of the draws; the "
+        f"{data['settings']['head_contexts']} rows of all text and of code are taken as given."
+    )
 
 
 def _short(name: str) -> str:
