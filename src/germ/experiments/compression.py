@@ -68,7 +68,7 @@ PRESETS = {
 
 COST = {
     "quick": "1 minute, 1 GiB on 2 CPU cores (estimated)",
-    "small": "14 minutes, 1 GiB on 1 CPU core (on a shared machine)",
+    "small": "14 minutes of CPU time, 2 GiB on 2 CPU cores (on a shared machine)",
     "paper": "about 8 hours, 2 GiB on 2 CPU cores (estimated)",
 }
 

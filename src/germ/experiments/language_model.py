@@ -107,7 +107,7 @@ does not, nor does its tokenizer)."""
 
 COST = {
     "quick": "6 minutes of CPU time, 0.9 GiB (on a shared machine)",
-    "small": "60 minutes, 2 GiB on 2 CPU cores (estimated)",
+    "small": "about 40 minutes, 2.5 GiB on 2 CPU cores (run in pieces)",
     "paper": "about 2 days, 40 GiB on one GPU (estimated, never run): 3 × 50,000 steps",
 }
 
