@@ -119,11 +119,12 @@ def behaviour(
         _table(screen, found)
     _end(screen, found)
     paths = [] if out is None else [str(path) for path in found.write(out)]
-    drawn = None
-    with suppress(GermError):  # One step was measured, or nothing changes: the table says it.
-        drawn = behaviour_figure.behaviour_figure(found, ", ".join(checkpoints[:3]))
-    if out is not None and drawn is not None:
-        paths.append(str(figures.save(drawn, out / "behaviour.png")))
+    if out is not None:
+        drawn = None
+        with suppress(GermError):  # One step was measured, or nothing changes: the table says it.
+            drawn = behaviour_figure.behaviour_figure(found, ", ".join(checkpoints[:3]))
+        if drawn is not None:
+            paths.append(str(figures.save(drawn, out / "behaviour.png")))
     if paths:
         screen.say(", ".join(paths), "dim")
     screen.emit({"command": "behaviour", **found.to_dict(), "files": paths})
